@@ -1,0 +1,97 @@
+"""What a build tells about itself while it runs: frozen values, one sink.
+
+Events are the only way anything is reported; the terminal, the plain log, rawjson and the history are sinks. A sink is called
+from several threads and must not block for long. `step` numbers are those that the user sees (#1, #2 ...), given by the driver
+in the order in which steps become known; `at_s` are seconds since the epoch.
+"""
+
+from enum import StrEnum
+
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    CACHED = "cached"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@value
+class BuildStarted:
+    build_id: str
+    at_s: float
+    log_path: str = ""
+
+
+@value
+class StepStarted:
+    """`name` is what the user wrote, with its stage: "[build 2/4] RUN mvn package"."""
+
+    step: int
+    name: str
+    at_s: float
+
+
+@value
+class StepLog:
+    """A piece of a step's output as it came; `stream` is 1 or 2."""
+
+    step: int
+    stream: int
+    data: bytes
+    at_s: float
+
+
+@value
+class StepProgress:
+    """Something inside a step that can be counted: a layer pulled, a blob pushed. `total` 0 means unknown; bytes unless `unit` says."""
+
+    step: int
+    label: str
+    done: int
+    total: int
+    at_s: float
+    unit: str = "B"
+
+
+@value
+class StepFinished:
+    """`detail` is shown behind CACHED or DONE ("content unchanged"); `bytes_moved` counts what crossed the network."""
+
+    step: int
+    outcome: Outcome
+    at_s: float
+    detail: str = ""
+    bytes_moved: int = 0
+    error_code: str = ""
+
+
+@value
+class Warned:
+    """Something the user should know that doesn't stop the build; `code` is stable, `step` 0 where there is none."""
+
+    code: str
+    message: str
+    at_s: float
+    step: int = 0
+
+
+@value
+class BuildFinished:
+    build_id: str
+    at_s: float
+    error_code: str = ""
+
+
+Event = BuildStarted | StepStarted | StepLog | StepProgress | StepFinished | Warned | BuildFinished
+if TYPE_CHECKING:
+    EventSink = Callable[[Event], None]
+
+
+def discard(_: Event) -> None:
+    """The sink for callers that don't look."""
