@@ -76,9 +76,8 @@ def _compile_init(cls: type) -> "Callable[..., None]":
 
 def _equal(self: object, other: object) -> bool:
     if self.__class__ is not other.__class__:
-        return NotImplemented
-    same: bool = self.__dict__ == other.__dict__
-    return same
+        return False
+    return bool(self.__dict__ == other.__dict__)
 
 
 def _hash(self: object) -> int:

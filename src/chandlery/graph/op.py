@@ -110,4 +110,12 @@ class FileOp:
     actions: tuple[FileAction, ...]
 
 
-Op = ScratchOp | ImageOp | ContextOp | HttpOp | ExecOp | FileOp
+@value
+class ExportOp:
+    """Make output number `output` of the request from input 0: pack, assemble, write or push. Never cached, so a layer that turns out to be
+    lost while it is packed or pushed takes the same way back through the solver as one lost between steps."""
+
+    output: int
+
+
+Op = ScratchOp | ImageOp | ContextOp | HttpOp | ExecOp | FileOp | ExportOp
