@@ -1,0 +1,61 @@
+"""Files that are there whole or not at all: temporary name, fsync, rename, fsync of the directory.
+
+After a crash at any point the name holds the old bytes or the new ones; what may stay behind is a file whose name contains TEMP_MARK,
+which belongs to nobody and which a prune may remove.
+"""
+
+import os
+
+TEMP_MARK = ".tmp-"
+
+
+def temp_name(path: str) -> str:
+    """A fresh name beside `path`, so that a rename stays on one file system."""
+    return f"{path}{TEMP_MARK}{os.urandom(6).hex()}"
+
+
+def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `data`, durably. Raises OSError; then the old file is untouched."""
+    temp = temp_name(path)
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temp, path)
+    except BaseException:
+        remove_if_there(temp)
+        raise
+    fsync_dir(os.path.dirname(path) or ".")
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write every byte: write(2) may take fewer, and takes at most 0x7ffff000 at once."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def publish(temp: str, path: str) -> None:
+    """Give a finished and fsynced file its final name, replacing what was there, durably."""
+    os.rename(temp, path)
+    fsync_dir(os.path.dirname(path) or ".")
+
+
+def fsync_dir(path: str) -> None:
+    """Make renames and creations in a directory durable: fsync(2) on a file doesn't cover its name."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove_if_there(path: str) -> None:
+    """Unlink a file; that it is already gone is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
