@@ -1,0 +1,59 @@
+"""`StepRecord`: what a step's cache key stands for (design.md section 4), and its JSON form.
+
+A record lists the complete chain of layers from the base, never one delta alone: two machines that run one key produce different bytes, and mixing their
+layers would be wrong. `observed` is what the step resolved upstream; a record of a step that observed a mutable name is volatile.
+"""
+
+import json
+
+from chandlery.oci.digest import Digest
+from chandlery.snapshot.state import FileSystem, LayerRef
+from chandlery.values import value
+
+
+@value
+class Observation:
+    """A mutable name that a step resolved: what kind, where, the validator that it had, and when it was checked (seconds since the epoch)."""
+
+    kind: str
+    url: str
+    validator: str
+    checked_at_s: float
+
+
+@value
+class StepRecord:
+    """`document` is the key's preimage, canonical JSON; `name` what people read; sizes in bytes, times in seconds since the epoch."""
+
+    key: Digest
+    op_digest: Digest
+    document: bytes
+    result: FileSystem
+    name: str = ""
+    created_at_s: float = 0.0
+    duration_s: float = 0.0
+    size_bytes: int = 0
+    observed: tuple[Observation, ...] = ()
+
+
+def encode_layers(result: FileSystem) -> str:
+    """The chain as JSON: a list of {snapshot, diff_id, created, created_by}, empty fields left out, bottom first."""
+    rows = []
+    for layer in result.layers:
+        named = (("snapshot", layer.snapshot), ("diff_id", layer.diff_id), ("created", layer.created), ("created_by", layer.created_by))
+        rows.append({name: text for name, text in named if text})
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_layers(text: str) -> FileSystem:
+    layers = (LayerRef(row.get("snapshot", ""), row.get("diff_id", ""), row.get("created", ""), row.get("created_by", "")) for row in json.loads(text))
+    return FileSystem(tuple(layers))
+
+
+def encode_observed(observed: tuple[Observation, ...]) -> str:
+    rows = [{"kind": item.kind, "url": item.url, "validator": item.validator, "checked_at": item.checked_at_s} for item in observed]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode_observed(text: str) -> tuple[Observation, ...]:
+    return tuple(Observation(row["kind"], row["url"], row["validator"], row["checked_at"]) for row in json.loads(text))

@@ -1,0 +1,125 @@
+"""Feeds facts to the solver and carries out its actions: the one loop of a build.
+
+Look-ups are made here, inline; work is done by the crew's threads and comes back as facts through one queue. A failure stops the build: nothing new starts,
+running steps are cancelled, and the first error is raised when all have ended. However the loop is left, no work of this build goes on behind it.
+"""
+
+from chandlery.buildcache.records import RecordStore
+from chandlery.engine.crew import Crew
+from chandlery.engine.steps import StepBook
+from chandlery.errors import Cancelled, ChandleryError, InternalError
+from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
+from chandlery.graph.vertex import Graph
+from chandlery.solver.actions import Action, DigestInputs, Execute, FindTwin, LookUp, Stop
+from chandlery.solver.facts import Executed, Fact, Failed, KeyFound, KeyMissing, Wanted
+from chandlery.solver.solver import Solver, State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Tasks(Protocol):
+        """What the driver has done for it; each call answers with one fact and raises only what fails the build."""
+
+        def execute(self, action: Execute, inputs: tuple[object, ...]) -> Fact: ...
+        def digest_inputs(self, action: DigestInputs, inputs: tuple[object, ...]) -> Fact: ...
+        def find_twin(self, action: FindTwin, parent: object) -> Fact: ...
+        def is_instant(self, action: Execute, inputs: tuple[object, ...]) -> bool: ...
+
+
+class Driver:
+    def __init__(self, *, graph: Graph, solver: Solver, records: RecordStore, tasks: "Tasks", crew: Crew, book: StepBook) -> None:
+        self._graph = graph
+        self._solver = solver
+        self._records = records
+        self._tasks = tasks
+        self._crew = crew
+        self._book = book
+        self._shown: set[int] = set()
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Resolve the graph's targets; raises the first failure, or Cancelled."""
+        try:
+            self._loop()
+        except BaseException:
+            self._crew.stop()
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    def _loop(self) -> None:
+        waiting: list[Action] = self._solver.handle(Wanted())
+        while True:
+            while waiting:
+                waiting[:0] = self._act(waiting.pop(0))
+            if self._solver.is_finished:
+                return
+            if not self._crew.is_busy:
+                raise InternalError("the build stands still: nothing runs and nothing is decided")
+            waiting = self._take(self._crew.next_fact())
+
+    def _act(self, action: Action) -> list[Action]:
+        match action:
+            case LookUp():
+                record = self._records.look_up(action.key.digest)
+                return self._take(KeyMissing(action.vertex) if record is None else KeyFound(action.vertex, record.result))
+            case Stop():
+                self._crew.stop()
+                return []
+            case Execute():
+                return self._execute(action)
+            case DigestInputs():
+                inputs = self._inputs(action.vertex)
+                self._crew.submit(action.vertex, lambda: self._tasks.digest_inputs(action, inputs), self._failed)
+            case FindTwin():
+                parent = self._solver.result(self._graph.vertices[action.vertex].inputs[0])
+                self._crew.submit(action.vertex, lambda: self._tasks.find_twin(action, parent), self._failed)
+        return []
+
+    def _execute(self, action: Execute) -> list[Action]:
+        op, inputs = self._graph.vertices[action.vertex].op, self._inputs(action.vertex)
+        if isinstance(op, ExportOp):
+            self._show_cached()
+        if isinstance(op, ExecOp | FileOp | ExportOp):
+            self._shown.add(action.vertex)
+        if self._tasks.is_instant(action, inputs):
+            return self._take(self._guarded(action.vertex, lambda: self._tasks.execute(action, inputs)))
+        self._crew.submit(action.vertex, lambda: self._tasks.execute(action, inputs), self._failed)
+        return []
+
+    def _guarded(self, vertex: int, work: "Callable[[], Fact]") -> Fact:
+        try:
+            return work()
+        except ChandleryError as failure:
+            return self._failed(vertex, failure)
+
+    def _failed(self, vertex: int, failure: BaseException) -> Fact:
+        """Keep the first real failure; a cancellation that it caused elsewhere doesn't hide it."""
+        if self._failure is None or (isinstance(self._failure, Cancelled) and not isinstance(failure, Cancelled)):
+            self._failure = failure
+        return Failed(vertex)
+
+    def _take(self, fact: Fact) -> list[Action]:
+        return self._solver.handle(fact)
+
+    def _inputs(self, vertex: int) -> tuple[object, ...]:
+        return tuple(self._solver.result(source) for source in self._graph.vertices[vertex].inputs)
+
+    def _show_cached(self) -> None:
+        """Show, before an export, every step that the build needed and nothing had to be done for."""
+        for vertex in sorted(self._graph.needed()):
+            described, canonical = self._graph.vertices[vertex], self._solver.canonical(vertex)
+            if canonical in self._shown or isinstance(described.op, ScratchOp | ContextOp | HttpOp | ExportOp):
+                continue
+            is_untouched = self._solver.state(vertex) is State.IDLE or self._solver.is_hit(vertex)
+            if is_untouched or isinstance(described.op, ImageOp):
+                self._shown.add(canonical)
+                key = self._solver.keys[vertex]
+                self._book.cached(described.name, key=str(key.digest) if key else "")
+
+
+def executed(vertex: int, result: object) -> Fact:
+    """The fact that a piece of work ended well."""
+    return Executed(vertex, result)

@@ -1,0 +1,110 @@
+"""`BuildRequest` and `BuildResult`: everything that one build is asked and answers, frozen, complete and serialisable.
+
+After the request exists nobody reads flags or the environment: the command line, the Python API and a farm hand in the same value.
+"""
+
+from enum import StrEnum
+
+from chandlery.graph.op import Network
+from chandlery.runtime.process import Limits
+from chandlery.values import value
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class OutputKind(StrEnum):
+    """What to make of the result: files (`local`, `tar`), an image in a file (`oci`, `docker`), in the store (`image`), or nothing but cache."""
+
+    IMAGE = "image"
+    LOCAL = "local"
+    TAR = "tar"
+    OCI = "oci"
+    DOCKER = "docker"
+    CACHE_ONLY = "cacheonly"
+
+
+@value
+class Output:
+    """`destination` is a path, "-" for standard output, or "" where the kind has none. `options` are the rest of `--output`, checked
+    where the request was made: name, push, compression, compression-level, force-compression, rewrite-timestamp, oci-mediatypes, annotation.* ..."""
+
+    kind: OutputKind = OutputKind.IMAGE
+    destination: str = ""
+    options: Pairs = ()
+
+    def option(self, name: str, default: str = "") -> str:
+        return dict(self.options).get(name, default)
+
+    def is_set(self, name: str) -> bool:
+        return self.option(name).lower() in ("true", "1")
+
+
+@value
+class SecretSource:
+    """Where a secret's value comes from: a file's path, or an environment variable's name; read when a step needs it, never stored."""
+
+    id: str
+    path: str = ""
+    env: str = ""
+
+
+@value
+class BuildRequest:
+    """`context` is a directory, a git URL, or "" for none; `context_tar` a file holding a tar context; `dockerfile` a path (relative to the
+    working directory, "" for the context's own Dockerfile) unless `dockerfile_text` holds the text itself.
+
+    `no_cache`: run every step anew; `no_cache_filter`: those of the named stages. `always_pull`: ask the registry even for names made here.
+    `tags` name the image; `outputs` () means: an image in the store. `proxy_args` are the predefined proxy build arguments that configuration gives.
+    """
+
+    context: str = ""
+    context_tar: str = ""
+    dockerfile: str = ""
+    dockerfile_text: str | None = None
+    target: str = ""
+    tags: tuple[str, ...] = ()
+    build_args: Pairs = ()
+    proxy_args: Pairs = ()
+    build_contexts: Pairs = ()
+    labels: Pairs = ()
+    platform: str = ""
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    always_pull: bool = False
+    secrets: tuple[SecretSource, ...] = ()
+    network: Network = Network.DEFAULT
+    hosts: Pairs = ()
+    limits: Limits = Limits()
+    outputs: tuple[Output, ...] = ()
+    ca_certs: str = ""
+    cache_scope: str = ""
+
+
+@value
+class StepOutcome:
+    """One line of the summary: `outcome` as in events.Outcome; `key` is the step's cache key."""
+
+    step: int
+    name: str
+    outcome: str
+    seconds: float
+    bytes_moved: int = 0
+    key: str = ""
+    detail: str = ""
+
+
+@value
+class BuildResult:
+    """What a build made. `image_digest` is the manifest's (or index's) digest where one was made, `config_digest` the image id; both "" for
+    outputs that aren't images. `receipts` say what was pushed where."""
+
+    build_id: str
+    image_digest: str = ""
+    config_digest: str = ""
+    descriptor: Pairs = ()
+    names: tuple[str, ...] = ()
+    steps: tuple[StepOutcome, ...] = ()
+    warnings: tuple[str, ...] = ()
+    bytes_moved: int = 0
+    seconds: float = 0.0
+    log_path: str = ""

@@ -1,0 +1,91 @@
+"""`StepBook`: numbers the steps of a build as they become known, reports them, and remembers how each ended.
+
+One instance a build; called from the driver and from workers' threads. Numbers start at 1 and follow the order in which steps are first shown.
+"""
+
+import time
+
+from chandlery.engine.request import StepOutcome
+from chandlery.events import EventSink, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Step:
+    """A step that was shown: what workers report through."""
+
+    def __init__(self, book: "StepBook", number: int, name: str, key: str) -> None:
+        self._book = book
+        self.number = number
+        self.name = name
+        self.key = key
+        self.started_at_s = time.time()
+        self.bytes_moved = 0
+        self.log_tail = b""
+
+    def log(self, stream: int, data: bytes) -> None:
+        self.log_tail = (self.log_tail + data)[-TAIL_BYTES:]
+        self._book.sink(StepLog(self.number, stream, data, time.time()))
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        self._book.sink(StepProgress(self.number, label, done, total, time.time()))
+
+    def moved(self, size_bytes: int) -> None:
+        """Count bytes that crossed the network for this step."""
+        self.bytes_moved += size_bytes
+
+    def warn(self, code: str, message: str) -> None:
+        self._book.warn(code, message, step=self.number)
+
+    def finish(self, outcome: Outcome, *, detail: str = "", error_code: str = "") -> None:
+        self._book.finish(self, outcome, detail=detail, error_code=error_code)
+
+
+TAIL_BYTES = 8192
+
+
+class StepBook:
+    def __init__(self, sink: EventSink) -> None:
+        self.sink = sink
+        self.outcomes: list[StepOutcome] = []
+        self.warnings: list[str] = []
+        self._count = 0
+
+    def start(self, name: str, *, key: str = "") -> Step:
+        self._count += 1
+        step = Step(self, self._count, name, key)
+        self.sink(StepStarted(step.number, name, step.started_at_s))
+        return step
+
+    def cached(self, name: str, *, key: str = "", detail: str = "") -> None:
+        """Show a step that nothing had to be done for."""
+        self.finish(self.start(name, key=key), Outcome.CACHED, detail=detail)
+
+    def finish(self, step: Step, outcome: Outcome, *, detail: str = "", error_code: str = "") -> None:
+        now = time.time()
+        self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail))
+        self.sink(StepFinished(step.number, outcome, now, detail, step.bytes_moved, error_code))
+
+    def during(self, name: str, work: "Callable[[Step], T]") -> "T":
+        """Run `work` as a step of its own: started, and finished whichever way it ends."""
+        step = self.start(name)
+        try:
+            result = work(step)
+        except BaseException as failure:
+            step.finish(Outcome.FAILED, error_code=getattr(failure, "code", "internal"))
+            raise
+        step.finish(Outcome.DONE)
+        return result
+
+    def warn(self, code: str, message: str, *, step: int = 0) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self.sink(Warned(code, message, time.time(), step))
+
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
