@@ -216,7 +216,7 @@ def _undo(place: str, upper: str) -> None:
 
 
 def _has_row(tx: "Transaction", snapshot: str) -> bool:
-    return bool(tx.execute("SELECT 1 FROM snapshot WHERE id = ?", (snapshot,)))
+    return tx.execute("SELECT 1 FROM snapshot WHERE id = ?", (snapshot,)).fetchone() is not None
 
 
 def _forget(tx: "Transaction", snapshots: set[str]) -> None:
