@@ -207,7 +207,7 @@ def _unified_base(limits: Limits) -> dict[str, str]:
         _try_write(base, "cgroup.subtree_control", f"+{controller}")
     with open(os.path.join(base, "cgroup.subtree_control")) as file:
         usable = file.read().split()
-    return {"": base} | {controller: base for controller in usable}
+    return {"": base} | dict.fromkeys(usable, base)
 
 
 def _separate_bases(limits: Limits) -> dict[str, str]:

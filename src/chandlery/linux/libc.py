@@ -32,11 +32,7 @@ def syscall(number: int, *args: int | bytes | None) -> int:
 def mount(source: str, target: str, file_system: str, flags: int, data: str = "") -> None:
     """mount(2); `data` is at most one page."""
     _checked(
-        int(
-            _libc.mount(
-                os.fsencode(source), os.fsencode(target), os.fsencode(file_system), ctypes.c_ulong(flags), os.fsencode(data) if data else None
-            )
-        ),
+        int(_libc.mount(os.fsencode(source), os.fsencode(target), os.fsencode(file_system), ctypes.c_ulong(flags), os.fsencode(data) if data else None)),
         target,
     )
 
