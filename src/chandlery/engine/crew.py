@@ -1,7 +1,7 @@
 """`Crew`: the threads that do a build's work, in a mount namespace of their own.
 
-The first piece of work starts one thread that leaves the process's mount namespace and then starts all the others, which inherit the new one: what a step mounts
-is seen by nobody else and is gone with the process, however it dies, and a program that embeds the engine keeps its own namespace.
+The first piece of work starts one thread that leaves the process's mount namespace and then starts all the others, which inherit the new one: what
+a step mounts is seen by nobody else and is gone with the process, however it dies, and a program that embeds the engine keeps its own namespace.
 The crew has no fixed size: steps wait for their commands, not for a processor; `max_at_once` bounds it.
 """
 

@@ -6,7 +6,8 @@ After the request exists nobody reads flags or the environment: the command line
 from enum import StrEnum
 
 from chandlery.graph.op import Network
-from chandlery.runtime.process import Limits
+from chandlery.linux.cgroup import UNLIMITED, Limits
+from chandlery.runtime.process import Ulimit
 from chandlery.values import value
 
 Pairs = tuple[tuple[str, str], ...]
@@ -74,7 +75,9 @@ class BuildRequest:
     secrets: tuple[SecretSource, ...] = ()
     network: Network = Network.DEFAULT
     hosts: Pairs = ()
-    limits: Limits = Limits()
+    limits: Limits = UNLIMITED
+    shm_size_bytes: int = 64 << 20
+    ulimits: tuple[Ulimit, ...] = ()
     outputs: tuple[Output, ...] = ()
     ca_certs: str = ""
     cache_scope: str = ""

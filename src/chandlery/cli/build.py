@@ -1,0 +1,154 @@
+"""`chandlery build`: arguments to a BuildRequest, the build on this machine, and what is left to write afterwards (iidfile, metadata)."""
+
+import os
+
+from chandlery.errors import ChandleryError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from chandlery.cli.arguments import Parser
+    from chandlery.config import Settings
+    from chandlery.engine.request import BuildRequest, BuildResult
+
+SUMMARY = "Build an image from a Dockerfile; the context is a directory, a git URL (#ref:subdirectory), or - for a tar or a Dockerfile on stdin."
+
+_LATER = {
+    "--allow": "nothing needs an entitlement yet",
+    "--annotation": "annotations come with a later release",
+    "--attest": "attestations come with a later release",
+    "--builder": "there are no builders: the build runs in this process",
+    "--cache-from": "the cache that machines share comes with a later release",
+    "--cache-to": "the cache that machines share comes with a later release",
+    "--call": "only builds can be called yet",
+    "--cgroup-parent": "steps run in cgroups of Chandlery's own",
+    "--check": "lint rules come with a later release",
+    "--policy": "policies come with a later release",
+    "--provenance": "attestations come with a later release",
+    "--sbom": "attestations come with a later release",
+    "--ssh": "ssh mounts come with a later release",
+}
+_OFF = ("false", "0", "disabled=true")
+
+
+def add_arguments(parser: "Parser") -> None:
+    parser.add_argument("context", nargs="?", metavar="PATH | URL | -", help="the build context")
+    _add_inputs(parser)
+    _add_running(parser)
+    _add_outputs(parser)
+    for flag, reason in _LATER.items():
+        parser.add_argument(flag, action="append", default=[], metavar="...", help=f"not supported: {reason}", dest="later:" + flag)
+    for flag in ("--compress", "--squash", "--rm", "--force-rm"):
+        parser.flag(flag, help="accepted and ignored, as by buildx", dest="ignored")
+    for flag in ("--isolation", "--security-opt"):
+        parser.many(flag, help="accepted and ignored, as by buildx", dest="ignored_option")
+
+
+def _add_inputs(parser: "Parser") -> None:
+    parser.one("-f", "--file", help='name of the Dockerfile (default "PATH/Dockerfile"), - for stdin', dest="file")
+    parser.one("--target", help="the stage to build")
+    parser.many("--build-arg", help="set a build-time variable; without a value, from the environment", metavar="KEY[=VALUE]")
+    parser.many("--build-context", help="an additional context: a directory, docker-image://REF or oci-layout://PATH[@DIGEST]", metavar="NAME=VALUE")
+    parser.many("--label", help="set metadata of the image", metavar="KEY=VALUE")
+    parser.many("--platform", help="the target platform (only this machine's yet)")
+    parser.many("--secret", help="a secret to lend to steps: id=NAME[,src=FILE|,env=VARIABLE]", metavar="SPEC")
+    parser.flag("--no-cache", help="run every step anew")
+    parser.many("--no-cache-filter", help="run the steps of these stages anew", metavar="STAGE")
+    parser.flag("--pull", help="ask the registry for every base image")
+    parser.many("--insecure-registry", help="a registry to reach by plain HTTP or with an unknown certificate", metavar="HOST:PORT")
+
+
+def _add_running(parser: "Parser") -> None:
+    parser.one("--network", help="network of RUN steps: default, none or host", default="default")
+    parser.many("--add-host", help="a host name for RUN steps (HOST:IP or HOST=IP)", metavar="HOST:IP")
+    parser.one("--shm-size", help="size of /dev/shm", metavar="BYTES")
+    parser.many("--ulimit", help="a limit of RUN steps' processes", metavar="NAME=SOFT[:HARD]")
+    parser.many("--resource", help="limits of RUN steps: memory=1g,cpu-quota=50000 ...", metavar="KEY=VALUE")
+    parser.one("-m", "--memory", help="memory limit of a RUN step", metavar="BYTES", dest="memory")
+    for name, metavar in (("memory-swap", "BYTES"), ("cpu-period", "US"), ("cpu-quota", "US"), ("cpuset-cpus", "LIST"), ("cpuset-mems", "LIST")):
+        parser.one(f"--{name}", help=f"as --resource {name}=", metavar=metavar)
+    parser.one("-c", "--cpu-shares", help="as --resource cpu-shares=", metavar="N", dest="cpu_shares")
+    parser.one("--ca-certs", help="certificate authorities that steps trust beside the image's: host, or a PEM file", metavar="host|FILE")
+    parser.one("--cache-scope", help="whose cache volumes the build uses", metavar="SCOPE")
+
+
+def _add_outputs(parser: "Parser") -> None:
+    parser.many("-t", "--tag", help="name of the image", metavar="NAME[:TAG]", dest="tag")
+    parser.many(
+        "-o", "--output", help="what to make of the result: DIRECTORY, or type=local|tar|oci|docker|image|registry|cacheonly,...", metavar="SPEC", dest="output"
+    )
+    parser.flag("--push", help="as --output=type=registry")
+    parser.flag("--load", help="as --output=type=docker: put the image in the store")
+    parser.one("--iidfile", help="write the image id to a file", metavar="FILE")
+    parser.one("--metadata-file", help="write the result's metadata to a file", metavar="FILE")
+    parser.one("--progress", help="auto, tty, plain, quiet or rawjson")
+    parser.flag("-q", "--quiet", help="print the image id alone, at the end", dest="quiet")
+    parser.one("--root", help="the store's directory", metavar="DIR")
+
+
+def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+    """Build; 0, or an error's exit status. Files asked for are written only where their content is true."""
+    from chandlery.cli.build_request import to_request
+    from chandlery.cli.progress import open_display
+    from chandlery.cli.settings import apply
+    from chandlery.cli.signals import as_cancelled
+    from chandlery.wiring import build
+
+    _refuse_later(arguments)
+    if arguments.context is None:
+        raise RequestError("a build needs a context", code="request.no-context", hint="for the current directory: chandlery build .")
+    request = to_request(arguments, settings)
+    progress = "quiet" if arguments.quiet else arguments.progress or settings.environment.get("BUILDKIT_PROGRESS", "") or "auto"
+    display = open_display(progress, settings.environment)
+    try:
+        with as_cancelled():
+            result = build(request, sink=display.sink, settings=apply(arguments, settings))
+    except ChandleryError as error:
+        display.close(None)
+        _write_metadata(arguments.metadata_file, {"chandlery.error": {"code": error.code, "message": error.message, "exit_status": error.exit_status}})
+        raise
+    display.close(result)
+    _write_results(arguments, request, result)
+    return 0
+
+
+def _refuse_later(arguments: "argparse.Namespace") -> None:
+    for name, given in vars(arguments).items():
+        if not name.startswith("later:") or not given:
+            continue
+        flag = name.removeprefix("later:")
+        if flag in ("--provenance", "--sbom", "--attest") and all(text.lower() in _OFF for text in given):
+            continue
+        if flag == "--allow" and all(text == "network.host" for text in given):
+            continue
+        raise RequestError(f"{flag} is not supported: {_LATER[flag]}", code="request.unsupported-flag", hint="leave it away")
+
+
+def _write_results(arguments: "argparse.Namespace", request: "BuildRequest", result: "BuildResult") -> None:
+    if arguments.iidfile:
+        _write(arguments.iidfile, result.config_digest or result.image_digest)
+    if arguments.metadata_file:
+        from chandlery.cli.metadata import metadata
+
+        _write_metadata(arguments.metadata_file, metadata(request, result))
+    if arguments.quiet and result.config_digest and not any(output.destination == "-" for output in request.outputs):
+        print(result.config_digest)
+
+
+def _write_metadata(path: str, document: "dict[str, object]") -> None:
+    if path:
+        import json
+
+        _write(path, json.dumps(document, indent=2) + "\n")
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file that the user asked for, whole or not at all."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RequestError(f"can't write {path}: {error.strerror}", code="request.unwritable", hint="name a file in a directory that exists") from error

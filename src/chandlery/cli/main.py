@@ -1,0 +1,112 @@
+"""The command line: finds the command, loads its module alone, and turns what it raises into a sentence and an exit status.
+
+A command module has `SUMMARY`, `add_arguments(parser)` and `run(arguments, settings) -> int`. Nothing else is imported before the command is known:
+`chandlery --version` must not pay for an engine.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.errors import ChandleryError
+
+COMMANDS = {
+    "build": "Build an image from a Dockerfile",
+    "images": "List the images of the store",
+    "inspect": "Show an image's configuration",
+    "tag": "Give an image one more name",
+    "rmi": "Take names from images, and what only they kept",
+    "pull": "Fetch an image from a registry",
+    "push": "Send an image to a registry",
+    "save": "Write images to a file",
+    "load": "Read images from a file",
+    "run": "Run a command in an image, to try it",
+    "base": "Make base images from distribution packages",
+    "du": "Show what takes space in the store",
+    "prune": "Free space in the store",
+    "verify": "Check every record and blob of the store",
+}
+USAGE_STATUS = 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    name = arguments[0] if arguments else "--help"
+    if name in ("--version", "-v", "version"):
+        from chandlery import __version__
+
+        print(f"chandlery {__version__}")
+        return 0
+    if name == "buildx" and len(arguments) > 1:
+        arguments = arguments[1:]
+        name = arguments[0]
+    if name in ("--help", "-h", "help"):
+        print(_help())
+        return 0 if arguments else USAGE_STATUS
+    if name not in COMMANDS:
+        return _unknown(name)
+    return _run(name, arguments[1:])
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    from importlib import import_module
+
+    from chandlery.errors import ChandleryError
+
+    try:
+        command = import_module(f"chandlery.cli.{name}")
+        from chandlery.cli.arguments import parse
+        from chandlery.config import load
+
+        settings = load(dict(os.environ), os.getcwd())
+        return int(command.run(parse(name, command, arguments, settings), settings))
+    except ChandleryError as error:
+        return report(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+
+
+def report(error: "ChandleryError") -> int:
+    """Print an error as people read it; its exit status."""
+    out = sys.stderr
+    print(f"ERROR: {error.message}", file=out)
+    where = getattr(error, "where", "")
+    if where and not getattr(error, "excerpt", ""):
+        print(f" --> {where}", file=out)
+    for text in (getattr(error, "excerpt", ""), getattr(error, "log_tail", "")):
+        if text:
+            print(text.rstrip("\n"), file=out)
+    if error.hint:
+        print(f"  help: {error.hint}", file=out)
+    if reproduce := getattr(error, "reproduce", ""):
+        print(f"  reproduce: {reproduce}", file=out)
+    print(f"  code: {error.code}", file=out)
+    return error.exit_status
+
+
+def _help() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name.ljust(width)}  {summary}" for name, summary in COMMANDS.items()]
+    return (
+        "Usage: chandlery COMMAND [OPTIONS]\n\nBuilds container images from source, without a daemon.\n\nCommands:\n"
+        + "\n".join(lines)
+        + "\n\nRun 'chandlery COMMAND --help' for a command's options."
+    )
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, 1, 0.5)
+    hint = f"did you mean 'chandlery {near[0]}'?" if near else "'chandlery --help' lists the commands"
+    print(f"ERROR: unknown command {name!r}\n  help: {hint}\n  code: request.unknown-command", file=sys.stderr)
+    return USAGE_STATUS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

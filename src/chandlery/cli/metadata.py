@@ -1,0 +1,35 @@
+"""The metadata file: buildx's keys, and ours beside them (prefix "chandlery.")."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.engine.request import BuildRequest, BuildResult
+
+
+def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, object]":
+    """The document of a build that succeeded."""
+    document: dict[str, object] = {"buildx.build.ref": f"chandlery/default/{result.build_id}"}
+    if result.warnings:
+        document["buildx.build.warnings"] = [{"short": text} for text in result.warnings]
+    if result.image_digest:
+        document["containerimage.digest"] = result.image_digest
+    if result.config_digest:
+        document["containerimage.config.digest"] = result.config_digest
+    if result.descriptor:
+        descriptor: dict[str, object] = dict(result.descriptor)
+        document["containerimage.descriptor"] = descriptor | {"size": int(str(descriptor["size"]))}
+    if result.names:
+        document["image.name"] = ",".join(result.names)
+    document["chandlery.build"] = {
+        "seconds": round(result.seconds, 3),
+        "bytes_moved": result.bytes_moved,
+        "target": request.target,
+        "log": result.log_path,
+        "steps": [
+            {
+                "step": step.step, "name": step.name, "outcome": step.outcome, "seconds": round(step.seconds, 3), "bytes_moved": step.bytes_moved,
+                "key": step.key, "detail": step.detail,
+            }
+            for step in result.steps
+        ],
+    }  # fmt: skip
+    return document

@@ -1,0 +1,31 @@
+"""SIGINT and SIGTERM as the exception Cancelled in the main thread; a second one ends the process at once."""
+
+import contextlib
+import os
+import signal
+
+from chandlery.errors import Cancelled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@contextlib.contextmanager
+def as_cancelled() -> "Iterator[None]":
+    """Within the block the signals raise Cancelled once; steps then end, mounts go, and the block is left by that exception."""
+    seen: list[int] = []
+
+    def handle(number: int, _: "FrameType | None") -> None:
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        raise Cancelled(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
