@@ -27,6 +27,7 @@ MAX_REDIRECTS = 10
 MAX_RETRY_AFTER_S = 60.0
 MAX_BACK_OFF_S = 8.0
 MAX_ERROR_BYTES = 64 * 1024
+MAX_DRAIN_BYTES = 64 * 1024
 _POOL_SIZE = 32
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -78,8 +79,11 @@ class Response:
             self.close()
 
     def close(self) -> None:
-        """Give the connection back; one with an unread body is dropped, as reading it could take for ever."""
-        if self._raw.length_remaining != 0:
+        """Give the connection back. A short rest of the body is read, a longer one costs the connection: reading it could take for ever."""
+        rest = self._raw.length_remaining
+        if rest is not None and rest <= MAX_DRAIN_BYTES:
+            self._raw.drain_conn()
+        else:
             self._raw.close()
         self._raw.release_conn()
 

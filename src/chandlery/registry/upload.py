@@ -56,9 +56,8 @@ def begin(client: "RegistryClient", reference: Reference, mount: "tuple[Digest, 
         return begin(client, reference)
     if response.status != 202:
         raise client.raise_for(response, reference, doing)
-    begun = Begun(_location(response, doing), _minimum(response))
     response.close()
-    return begun
+    return Begun(_location(response, doing), _minimum(response))
 
 
 def cancel(client: "RegistryClient", reference: Reference, location: str) -> None:
