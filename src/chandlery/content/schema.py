@@ -15,6 +15,7 @@ step_record   what a step made. `document` is the preimage of `key`. `layers` is
               store) and whatever else the cache wants to keep ("diff_id", "created" ...), or of snapshot ids or diff ids alone
 volume, volume_generation   cache volumes; `instance` tells the private ones of concurrent steps apart, `head` is the number of the one generation that
               has a row, `document` what it consists of (package volume, head.py)
+volume_object the state in which R/objects/<key> was left; an object in another one is read again before it is used
 memo          small values that can be computed again
 pin           what a mutable name (image tag, URL, git ref) last was; a digest anywhere in `value` keeps that blob
 setting       one value each, of the store itself
@@ -95,6 +96,13 @@ CREATE TABLE volume_generation (
     size_bytes INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
     PRIMARY KEY (volume_id, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE volume_object (
+    key TEXT PRIMARY KEY,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE memo (

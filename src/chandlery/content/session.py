@@ -96,6 +96,11 @@ def live_leases(layout: "StoreLayout") -> dict[str, set[str]]:
     return held
 
 
+def dead_sessions(layout: "StoreLayout") -> list[str]:
+    """Names of the directories that builds left whose process is gone."""
+    return [name for name in os.listdir(layout.builds) if _is_dead(f"{layout.builds}/{name}")]
+
+
 def clean_dead_sessions(store: "Store") -> int:
     """Remove what builds left whose process is gone; how many there were. Cheap when there are none."""
     builds = store.layout.builds

@@ -16,6 +16,7 @@ import hashlib
 import os
 import stat as modes
 
+from chandlery.linux import xattr
 from chandlery.oci.digest import Digest, from_hex
 from chandlery.snapshot.selection import select
 from chandlery.snapshot.tree import Entry, clean, lstat_beneath, open_directory, read_link, resolve
@@ -54,14 +55,13 @@ def device_payload(rdev: int) -> bytes:
     return b"%d %d\n" % (os.major(rdev), os.minor(rdev))
 
 
-def kept_xattrs(at: int | str, *, follows: bool = True) -> list[tuple[str, bytes]]:
-    """The xattrs of an open file, or of a path, that are content; none where the file system has none."""
+def kept_xattrs(at: int | str) -> list[tuple[str, bytes]]:
+    """The xattrs of an open file, or of a path (a link itself), that are content; none where the file system has none."""
     try:
-        names = os.listxattr(at, follow_symlinks=follows)
-        wanted = [name for name in names if name == "security.capability" or name.startswith("user.")]
-        return [(name, os.getxattr(at, name, follow_symlinks=follows)) for name in wanted]
+        names = os.listxattr(at) if isinstance(at, int) else os.listxattr(at, follow_symlinks=False)
     except OSError:
         return []
+    return list(xattr.layer_attributes(at).items()) if names else []
 
 
 def hash_file(file: int) -> bytes:
@@ -89,7 +89,7 @@ def _selected_record(tree: "Tree", path: str) -> bytes:
     if not path or entry is None:
         return record(modes.S_IFDIR | 0o755, 0, 0, tree.digest_of(""))
     if entry.is_directory or entry.is_file:
-        return record(entry.mode, entry.uid, entry.gid, tree.digest_of(path), encode_xattrs(kept_xattrs(os.path.join(tree.root, path), follows=False)))
+        return record(entry.mode, entry.uid, entry.gid, tree.digest_of(path), encode_xattrs(kept_xattrs(os.path.join(tree.root, path))))
     return record(entry.mode, entry.uid, entry.gid, b"" if not entry.rdev else device_payload(entry.rdev))
 
 

@@ -83,7 +83,7 @@ class SnapshotStore:
         `size_bytes` is what it takes on the disk; measured if not given.
         """
         if size_bytes is None:
-            from chandlery.snapshot.disk_usage import tree_size
+            from chandlery.linux.disk_usage import tree_size
 
             size_bytes = tree_size(active.upper)
         now = self._clock()

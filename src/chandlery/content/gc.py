@@ -1,0 +1,137 @@
+"""Freeing space: what a policy says may go, least recently used first, and nothing that a running build or an image needs.
+
+A prune has three phases, each harmless to be killed in: rows of the victims are deleted in one transaction that holds the write lock
+from looking at leases to its commit; then, under the write lock again, files that no row and no lease names are moved to R/trash
+(sweep.py); then the trash is deleted, without any lock. A build leases what it finds in the transaction in which it finds it, so it either sees a
+thing before the first phase, which then spares it, or doesn't see it at all.
+"""
+
+import os
+import time
+
+from chandlery.content.filters import parse_filters
+from chandlery.content.race import reach
+from chandlery.content.references import records_using
+from chandlery.content.session import clean_dead_sessions
+from chandlery.content.sweep import empty_trash, sweep
+from chandlery.content.usage import Kind, UsageRow, list_disk, rows_of
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chandlery.content.database import Transaction
+    from chandlery.content.store import Store
+
+_MEMO_LIFETIME_S = 30 * 86400.0
+
+
+@value
+class PrunePolicy:
+    """What may stay. With neither `max_used_bytes` nor `min_free_bytes` everything unused goes that is old enough and that the filters match.
+
+    `max_used_bytes`: of what the filters match, this much stays. `min_free_bytes`: the file system should have this much free.
+    `reserved_bytes`: this much always stays. `keep_duration_s`: nothing goes that was used in the last so many seconds.
+    """
+
+    max_used_bytes: int | None = None
+    min_free_bytes: int | None = None
+    reserved_bytes: int = 0
+    keep_duration_s: float = 0.0
+    filters: tuple[str, ...] = ()
+
+    @property
+    def is_limit(self) -> bool:
+        return self.max_used_bytes is not None or self.min_free_bytes is not None
+
+
+@value
+class PruneReport:
+    """`freed_bytes` counts the removed rows; with `dry_run`, what would be removed."""
+
+    freed_bytes: int
+    removed: tuple[UsageRow, ...]
+
+
+def default_policies(root: str) -> tuple[PrunePolicy, ...]:
+    """What builds apply when they end: 256 MiB of logs; 60 % of the file system for the store, 15 % of it free."""
+    found = os.statvfs(root)
+    total = found.f_blocks * found.f_frsize
+    return (
+        PrunePolicy(max_used_bytes=256 << 20, filters=("type=log",)),
+        PrunePolicy(max_used_bytes=total * 60 // 100, min_free_bytes=total * 15 // 100),
+    )
+
+
+def is_exceeded(store: "Store", policy: PrunePolicy) -> bool:
+    """Whether a prune by `policy` could have something to do, told in well under a millisecond from rows alone; filters are not looked at."""
+    if not policy.is_limit:
+        return True
+    if policy.min_free_bytes is not None and _free_bytes(store.root) < policy.min_free_bytes:
+        return True
+    if policy.max_used_bytes is None:
+        return False
+    used = store.db.read("SELECT (SELECT total(size_bytes) FROM snapshot) + (SELECT total(size_bytes) FROM layer_blob)")[0][0]
+    return bool(used > policy.max_used_bytes)
+
+
+def prune(store: "Store", policy: PrunePolicy, *, dry_run: bool = False, clock: "Callable[[], float]" = time.time) -> PruneReport:
+    """Remove what `policy` lets go, and all garbage. Raises RequestError request.bad-filter, and what Database raises."""
+    filters = parse_filters(policy.filters)
+    keep_s = max(policy.keep_duration_s, filters.unused_for_s)
+    if not dry_run:
+        clean_dead_sessions(store)
+    disk = list_disk(store.layout)
+    with store.db.transaction() as tx:
+        now = clock()
+        rows = [row for row in rows_of(tx, store.layout, disk, now) if row.kind is not Kind.IMAGE and filters.match(row)]
+        victims = _choose(rows, policy, _free_bytes(store.root), now - keep_s)
+        if not dry_run:
+            _delete_rows(tx, victims, now)
+    if not dry_run:
+        reach("gc.rows-deleted")
+        sweep(store, victims, disk)
+        empty_trash(store.layout)
+    return PruneReport(sum(row.size_bytes for row in victims), tuple(victims))
+
+
+def _choose(rows: "Sequence[UsageRow]", policy: PrunePolicy, free_bytes: int, used_before: float) -> list[UsageRow]:
+    """Pure: of `rows`, which go. Least recently used first, until the policy's limits are met."""
+    total = sum(row.size_bytes for row in rows)
+    keep = total if policy.is_limit else 0
+    if policy.max_used_bytes is not None:
+        keep = min(keep, policy.max_used_bytes)
+    if policy.min_free_bytes is not None:
+        keep = min(keep, total - max(0, policy.min_free_bytes - free_bytes))
+    keep = max(keep, policy.reserved_bytes)
+    victims = []
+    for row in sorted(rows, key=lambda row: (row.last_used_at, row.id)):
+        if policy.is_limit and total <= keep:
+            break
+        if total - row.size_bytes < policy.reserved_bytes or row.is_in_use or row.last_used_at > used_before:
+            continue
+        victims.append(row)
+        total -= row.size_bytes
+    return victims
+
+
+def _delete_rows(tx: "Transaction", victims: "Sequence[UsageRow]", now: float) -> None:
+    by_kind: dict[Kind, list[str]] = {kind: [] for kind in Kind}
+    for row in victims:
+        by_kind[row.kind].append(row.id)
+    steps = by_kind[Kind.STEP]
+    snapshots = {*steps, *by_kind[Kind.SNAPSHOT]}
+    if snapshots:
+        keys = {*records_using(tx, snapshots), *(step for step in steps if ":" in step)}
+        tx.execute_many("DELETE FROM step_record WHERE key = ?", [(key,) for key in keys])
+        tx.execute_many("DELETE FROM snapshot WHERE id = ?", [(snapshot,) for snapshot in snapshots])
+    tx.execute_many("DELETE FROM layer_blob WHERE digest = ?", [(digest,) for digest in by_kind[Kind.BLOB]])
+    for table, column in (("volume", "id"), ("volume_generation", "volume_id")):
+        tx.execute_many(f"DELETE FROM {table} WHERE {column} = ?", [(volume,) for volume in by_kind[Kind.VOLUME]])
+    tx.execute("DELETE FROM memo WHERE last_used_at < ?", (now - _MEMO_LIFETIME_S,))
+
+
+def _free_bytes(root: str) -> int:
+    found = os.statvfs(root)
+    return found.f_bavail * found.f_frsize
