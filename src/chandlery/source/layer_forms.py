@@ -1,0 +1,196 @@
+"""A layer's forms on this machine, and how one becomes another: the directory that mounts, the diff id, the compressed blob.
+
+Each is made at most once and kept: digests in the snapshot's row, blobs in the content store with a row that names the encoder. Safe for threads; two
+that want the same form of the same layer wait for each other.
+"""
+
+import time
+
+from chandlery.content.session import Session
+from chandlery.content.steplock import StepLocks
+from chandlery.content.store import Store
+from chandlery.errors import InternalError, Lost
+from chandlery.oci import media_type as types
+from chandlery.oci.descriptor import Descriptor
+from chandlery.oci.digest import Digest
+from chandlery.snapshot.snapshots import SnapshotStore
+from chandlery.snapshot.state import FileSystem, LayerRef
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chandlery.layer.compression import Compression
+
+    Report = Callable[[str, int, int], None]
+
+PACK_TIMEOUT_S = 3600.0
+
+
+@value
+class BlobForm:
+    """How a layer is wanted as a blob. `is_forced`: an existing blob of another compression will not do. `clamp_s` rewrites later mtimes."""
+
+    compression: "Compression"
+    level: int | None = None
+    is_forced: bool = False
+    clamp_s: int | None = None
+
+
+class LayerForms:
+    """`fetch(diff_id)` brings a base image's layer onto this machine and gives its snapshot's id."""
+
+    def __init__(self, store: Store, snapshots: SnapshotStore, session: Session, *, fetch: "Callable[[str], str]") -> None:
+        self._store = store
+        self._snapshots = snapshots
+        self._session = session
+        self._fetch = fetch
+        self._locks = StepLocks(store.layout)
+        self._known: dict[tuple[str, int | None], tuple[Digest, int]] = {}
+
+    def directories(self, files: FileSystem) -> tuple[str, ...]:
+        """The layers as directories to mount, bottom first; base layers are fetched if they aren't here. Raises Lost."""
+        return tuple(self._snapshots.path(self.snapshot(layer)) for layer in files.layers)
+
+    def snapshot(self, layer: LayerRef) -> str:
+        return layer.snapshot or self._fetch(layer.diff_id)
+
+    def diff_id(self, layer: LayerRef, *, clamp_s: int | None = None) -> Digest:
+        """The layer's diff id, computed if nobody has yet. Raises Lost."""
+        if layer.diff_id:
+            return Digest(layer.diff_id)
+        return self._digested(layer.snapshot, clamp_s)[0]
+
+    def has_diff_id(self, layer: LayerRef) -> bool:
+        """Whether the diff id can be had without reading the layer."""
+        return bool(layer.diff_id) or self._snapshots.row(layer.snapshot).diff_id is not None
+
+    def has_same_content(self, one: LayerRef, other: LayerRef) -> bool:
+        """Whether two layers are the same but for modification times; sizes are compared before anything is read."""
+        rows = [self._snapshots.row(self.snapshot(layer)) for layer in (one, other)]
+        if rows[0].size_bytes != rows[1].size_bytes:
+            return False
+        return self._content(rows[0].id) == self._content(rows[1].id)
+
+    def blob(self, layer: LayerRef, form: BlobForm, *, report: "Report | None" = None) -> tuple[Digest, Descriptor]:
+        """The layer as a blob of the content store: (diff id, descriptor). An existing blob is taken, of any compression unless forced.
+
+        A layer whose diff id nobody knows yet gets it from being packed: its files are read once.
+        """
+        name = layer.diff_id or layer.snapshot
+        with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S):
+            known = Digest(layer.diff_id) if layer.diff_id else self._known_diff_id(layer.snapshot, form.clamp_s)
+            found = self._existing(known, form) if known is not None else None
+            return (known, found) if known is not None and found is not None else self._pack(layer, known, form, report)
+
+    def existing_blob(self, diff_id: str) -> Descriptor | None:
+        """A blob of the layer, whatever its compression, if there is one."""
+        from chandlery.layer.compression import Compression
+
+        return self._existing(Digest(diff_id), BlobForm(Compression.GZIP))
+
+    def _existing(self, diff_id: Digest, form: BlobForm) -> Descriptor | None:
+        with self._store.db.transaction(durable=False) as tx:
+            rows = tx.execute("SELECT compression, media_type, digest, size_bytes FROM layer_blob WHERE diff_id = ?", (str(diff_id),)).fetchall()
+            rows.sort(key=lambda row: row[0] != str(form.compression))
+            for compression, media_type, digest, size_bytes in rows:
+                if form.is_forced and compression != str(form.compression):
+                    continue
+                if self._store.blobs.has(Digest(digest)):
+                    self._session.lease(tx, "blob", digest)
+                    return Descriptor(media_type, Digest(digest), size_bytes)
+        return None
+
+    def _pack(self, layer: LayerRef, known: Digest | None, form: BlobForm, report: "Report | None") -> tuple[Digest, Descriptor]:
+        from chandlery.layer.pack import pack_layer
+
+        snapshot = self.snapshot(layer)
+        done = 0
+        with self._store.blobs.ingest(self._session) as ingest:
+
+            def sink(block: "bytes | bytearray | memoryview") -> None:
+                nonlocal done
+                done += ingest.write(block)
+                if report is not None:
+                    report("compressing", done, 0)
+
+            clamp_s = None if layer.diff_id else form.clamp_s
+            packed = pack_layer(self._snapshots.path(snapshot), sink, compression=form.compression, level=form.level, clamp_mtime_s=clamp_s)
+            if known is not None and packed.diff_id != known:
+                raise InternalError(f"layer {known} packs as {packed.diff_id}", code="layer.unstable")
+            ingest.commit(packed.digest, packed.size_bytes)
+        if clamp_s is None:
+            self._snapshots.set_digests(snapshot, diff_id=packed.diff_id, tar_size=packed.tar_size)
+        self._known[snapshot, clamp_s] = (packed.diff_id, packed.tar_size)
+        blob = Descriptor(packed.media_type, packed.digest, packed.size_bytes)
+        self.note_blob(packed.diff_id, form.compression, blob, packed.encoder)
+        return packed.diff_id, blob
+
+    def _known_diff_id(self, snapshot: str, clamp_s: int | None) -> Digest | None:
+        if clamp_s is not None:
+            return self._known[snapshot, clamp_s][0] if (snapshot, clamp_s) in self._known else None
+        row = self._snapshots.row(snapshot)
+        return Digest(row.diff_id) if row.diff_id else None
+
+    def note_blob(self, diff_id: Digest, compression: "Compression", blob: Descriptor, encoder: str) -> None:
+        """Remember that a blob is a compressed form of a layer."""
+        with self._store.db.transaction() as tx:
+            tx.execute(
+                "INSERT OR REPLACE INTO layer_blob (diff_id, compression, media_type, digest, size_bytes, encoder, last_used_at) VALUES (?,?,?,?,?,?,?)",
+                (str(diff_id), str(compression), blob.media_type, str(blob.digest), blob.size_bytes, encoder, time.time()),
+            )
+            self._session.lease(tx, "blob", str(blob.digest))
+
+    def tar(self, layer: LayerRef, *, clamp_s: int | None = None) -> "Iterator[memoryview]":
+        """The layer as a plain tar, in pieces."""
+        from chandlery.layer.pack import tar_chunks
+
+        return tar_chunks(self._snapshots.path(self.snapshot(layer)), clamp_mtime_s=clamp_s)
+
+    def tar_size(self, layer: LayerRef, *, clamp_s: int | None = None) -> int:
+        """The length of that tar in bytes."""
+        return self._digested(self.snapshot(layer), clamp_s)[1]
+
+    def _digested(self, snapshot: str, clamp_s: int | None) -> tuple[Digest, int]:
+        if (snapshot, clamp_s) in self._known:
+            return self._known[snapshot, clamp_s]
+        row = self._snapshots.row(snapshot)
+        if clamp_s is None and row.diff_id and row.tar_size is not None:
+            return Digest(row.diff_id), row.tar_size
+        from chandlery.layer.pack import diff_id_of, digest_diff
+
+        with self._locks.hold(f"digest:{snapshot}", timeout_s=PACK_TIMEOUT_S):
+            directory = self._snapshots.path(snapshot)
+            if clamp_s is not None:
+                self._known[snapshot, clamp_s] = diff_id_of(directory, clamp_mtime_s=clamp_s)
+            else:
+                digests = digest_diff(directory)
+                self._snapshots.set_digests(snapshot, diff_id=digests.diff_id, tar_size=digests.tar_size, content_digest=digests.content_digest)
+                self._known[snapshot, None] = (digests.diff_id, digests.tar_size)
+        return self._known[snapshot, clamp_s]
+
+    def _content(self, snapshot: str) -> str:
+        row = self._snapshots.row(snapshot)
+        if row.content_digest:
+            return row.content_digest
+        from chandlery.layer.pack import digest_diff
+
+        digests = digest_diff(self._snapshots.path(snapshot))
+        try:
+            self._snapshots.set_digests(snapshot, diff_id=row.diff_id or digests.diff_id, tar_size=digests.tar_size, content_digest=digests.content_digest)
+        except Lost:
+            pass  # pruned meanwhile: what was read still is what it is
+        return str(digests.content_digest)
+
+
+def layer_media_type(media_type: str, *, is_docker: bool) -> str:
+    """A layer's media type in the family of the manifest that will name it."""
+    for kinds, oci, docker in (
+        (types.GZIP_LAYERS, types.OCI_LAYER_GZIP, types.DOCKER_LAYER_GZIP),
+        (types.ZSTD_LAYERS, types.OCI_LAYER_ZSTD, types.DOCKER_LAYER_ZSTD),
+        (types.PLAIN_LAYERS, types.OCI_LAYER, types.DOCKER_LAYER),
+    ):
+        if media_type in kinds:
+            return docker if is_docker else oci
+    return media_type
