@@ -14,19 +14,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    class Tree(Protocol):
-        """Paths are relative to it, "" is the root itself. `root` is the directory; `is_context` files may change and are checked."""
+    class Resolvable(Protocol):
+        """What links are resolved in. Paths are relative to a root, "" is the root itself."""
+
+        def lookup(self, path: str) -> "Entry | None":
+            """The entry of a path whose parents are real directories; not followed itself. None where there is none."""
+
+        def read_link(self, path: str) -> str: ...
+
+    class Tree(Resolvable, Protocol):
+        """What is selected, digested and copied. `root` is its directory; files of a context (`is_context`) may change and are checked."""
 
         root: str
         is_context: bool
 
         def entries(self, directory: str) -> "list[Entry]":
             """What is in a directory, sorted by name."""
-
-        def lookup(self, path: str) -> "Entry | None":
-            """The entry of a path whose parents are real directories; not followed itself. None where there is none."""
-
-        def read_link(self, path: str) -> str: ...
 
         def digest_of(self, path: str) -> bytes:
             """The content digest (checksum.py) of a regular file or directory."""
@@ -91,7 +94,7 @@ def clean(path: str) -> str:
     return "/".join(parts)
 
 
-def resolve(tree: "Tree", path: str, *, follows_last: bool = True) -> str:
+def resolve(tree: "Resolvable", path: str, *, follows_last: bool = True) -> str:
     """`path` with every symbolic link resolved inside the root; what doesn't exist is kept as it is written.
 
     Raises InputError (code copy.link-loop).

@@ -310,7 +310,7 @@ class LocalContext:
                 if mode & _S_IFMT == _S_IFREG:
                     payload = found.hashes[place * size : (place + 1) * size]
                     if name in found.with_xattrs:
-                        xattrs = checksum.encode_xattrs(checksum.kept_xattrs(os.path.join(self.root, found.path, name), follows=False))
+                        xattrs = checksum.encode_xattrs(checksum.kept_xattrs(os.path.join(self.root, found.path, name)))
                 elif modes.S_ISLNK(mode):
                     payload = checksum.link_payload(os.readlink(name, dir_fd=at))
                 else:
