@@ -33,15 +33,31 @@ _CHECKPOINT_PAGES = 1000
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB = 5, 6, 8, 10, 11, 13, 14, 26
 
 
+if TYPE_CHECKING:
+    _RowList = list[Row]
+else:
+    _RowList = list
+
+
+class Rows(_RowList):
+    """The rows of a finished statement: a list, which can also be asked in the words of a DB-API cursor."""
+
+    def fetchall(self) -> "list[Row]":
+        return self
+
+    def fetchone(self) -> "Any":
+        return self[0] if self else None
+
+
 class Transaction:
     """What may be done inside `with database.transaction() as tx`; ends with it."""
 
     def __init__(self, connection: "sqlite.Connection") -> None:
         self._connection = connection
 
-    def execute(self, sql: str, params: "Sequence[Value]" = ()) -> "sqlite.Cursor":
-        """Run one statement; iterate over the result, or `.fetchall()` it, before the next statement changes what it reads."""
-        return self._connection.execute(sql, params)
+    def execute(self, sql: str, params: "Sequence[Value]" = ()) -> "Rows":
+        """Run one statement to its end; all its rows."""
+        return Rows(self._connection.execute(sql, params))
 
     def execute_many(self, sql: str, rows: "Iterable[Sequence[Value]]") -> None:
         """Run one statement for each of `rows`."""

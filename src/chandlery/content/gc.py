@@ -72,12 +72,24 @@ def is_exceeded(store: "Store", policy: PrunePolicy) -> bool:
         return True
     if policy.max_used_bytes is None:
         return False
-    used = store.db.read("SELECT (SELECT total(size_bytes) FROM snapshot) + (SELECT total(size_bytes) FROM layer_blob)")[0][0]
+    used = store.db.read(
+        "SELECT (SELECT total(size_bytes) FROM snapshot) + (SELECT total(size_bytes) FROM layer_blob) + (SELECT total(size_bytes) FROM volume_generation)"
+    )[0][0]
     return bool(used > policy.max_used_bytes)
 
 
-def prune(store: "Store", policy: PrunePolicy, *, dry_run: bool = False, clock: "Callable[[], float]" = time.time) -> PruneReport:
-    """Remove what `policy` lets go, and all garbage. Raises RequestError request.bad-filter, and what Database raises."""
+def prune(
+    store: "Store",
+    policy: PrunePolicy,
+    *,
+    dry_run: bool = False,
+    also: "Sequence[Callable[[Store], object]]" = (),
+    clock: "Callable[[], float]" = time.time,
+) -> PruneReport:
+    """Remove what `policy` lets go, and all garbage. `also` are the sweeps of packages above, called once the rows are gone.
+
+    Raises RequestError request.bad-filter, and what Database raises.
+    """
     filters = parse_filters(policy.filters)
     keep_s = max(policy.keep_duration_s, filters.unused_for_s)
     if not dry_run:
@@ -92,6 +104,8 @@ def prune(store: "Store", policy: PrunePolicy, *, dry_run: bool = False, clock: 
     if not dry_run:
         reach("gc.rows-deleted")
         sweep(store, victims, disk)
+        for sweep_others in also:
+            sweep_others(store)
         empty_trash(store.layout)
     return PruneReport(sum(row.size_bytes for row in victims), tuple(victims))
 

@@ -5,7 +5,7 @@
     R/blobs/new/<random>        a small blob on its way
     R/snapshots/<id>/fs         a committed layer as an overlay lower. Renamed here inside the transaction that adds its row
     R/objects/ab/<key>          file contents of cache volumes (package volume)
-    R/volumes/<id>/             materialised generations of a cache volume (package volume)
+    R/volumes/<id>/<name>/      directories of a cache volume (package volume), each flocked by whoever uses it
     R/git/<name>                mirrors of git remotes (package source)
     R/contexts/<name>           what is remembered of local contexts (package source)
     R/logs/<build id>.log       output of a build; stays after it

@@ -16,7 +16,7 @@ from chandlery.linux.removal import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from chandlery.content.database import Transaction
     from chandlery.content.layout import StoreLayout
@@ -26,7 +26,7 @@ _ABANDONED_S = 86400.0
 
 
 def sweep(store: "Store", victims: "Sequence[UsageRow]", disk: OnDisk) -> None:
-    """Move to the trash: snapshots and volumes without a row, the blobs among `victims`, mirrors and logs among them."""
+    """Move to the trash: snapshots without a row, and the blobs, mirrors and logs among `victims`. Volumes have a sweep of their own."""
     layout = store.layout
     with faults.translated(layout.root), store.db.transaction(durable=False) as tx:
         for path in _without_row(tx, layout):
@@ -54,10 +54,9 @@ def empty_trash(layout: "StoreLayout") -> None:
             continue  # another prune is at it, or an attribute forbids; the next prune tries again
 
 
-def _without_row(tx: "Transaction", layout: "StoreLayout") -> "Iterable[str]":
-    for directory, table in ((layout.snapshots, "snapshot"), (layout.volumes, "volume")):
-        known = {row[0] for row in tx.execute(f"SELECT id FROM {table}")}
-        yield from (f"{directory}/{name}" for name in os.listdir(directory) if name not in known)
+def _without_row(tx: "Transaction", layout: "StoreLayout") -> list[str]:
+    known = {row[0] for row in tx.execute("SELECT id FROM snapshot")}
+    return [f"{layout.snapshots}/{name}" for name in os.listdir(layout.snapshots) if name not in known]
 
 
 def _named_blobs(tx: "Transaction") -> set[str]:

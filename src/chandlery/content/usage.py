@@ -56,7 +56,6 @@ class OnDisk:
     """What only the file system knows. Listing it takes a while, so it is done without the write lock, and is a little old when used."""
 
     blobs: dict[str, tuple[int, float]]
-    volume_sizes: dict[str, int]
     logs: tuple[UsageRow, ...]
     mirrors: tuple[UsageRow, ...]
 
@@ -71,7 +70,6 @@ def usage(store: "Store") -> list[UsageRow]:
 
 def list_disk(layout: "StoreLayout") -> OnDisk:
     blobs = {f"sha256:{name}": (found.st_size, found.st_mtime) for name, found in _entries(layout.blobs + "/sha256")}
-    volumes = {name: _size(f"{layout.volumes}/{name}") for name, _ in _entries(layout.volumes)}
     logs = tuple(
         UsageRow(Kind.LOG, name.removesuffix(".log"), found.st_size, found.st_mtime, found.st_mtime, False, False, name)
         for name, found in _entries(layout.logs)
@@ -80,14 +78,14 @@ def list_disk(layout: "StoreLayout") -> OnDisk:
         UsageRow(Kind.GIT, name, _size(f"{layout.git}/{name}"), found.st_mtime, found.st_mtime, False, False, f"mirror {name}")
         for name, found in _entries(layout.git)
     )
-    return OnDisk(blobs, volumes, logs, mirrors)
+    return OnDisk(blobs, logs, mirrors)
 
 
 def rows_of(tx: "Transaction", layout: "StoreLayout", disk: OnDisk, now: float) -> list[UsageRow]:
     """All rows; exact about use for as long as the transaction lasts."""
     leases = live_leases(layout)
     images = _Images(tx)
-    rows = [*_snapshots(tx, leases, images), *_blobs(tx, leases, images, disk, now), *_volumes(tx, leases, disk)]
+    rows = [*_snapshots(tx, leases, images), *_blobs(tx, leases, images, disk, now), *_volumes(tx, leases, layout)]
     running = set(os.listdir(layout.builds))
     rows += [_as_in_use(row) if row.id in running else row for row in disk.logs]
     return [*rows, *disk.mirrors, *images.rows]
@@ -123,7 +121,8 @@ def _snapshots(tx: "Transaction", leases: dict[str, set[str]], images: _Images) 
             if key in leases["record"]:
                 held.add(snapshot)
         if stack:
-            names.update(dict.fromkeys(stack[-1], name))
+            for snapshot in stack[-1]:
+                names[snapshot] = name
         if not any(stack):
             yield UsageRow(Kind.STEP, key, 0, created, last_used, key in leases["record"], False, name)
     for snapshot, diff_id, size, created, last_used in rows:
@@ -153,9 +152,35 @@ def _blobs(tx: "Transaction", leases: dict[str, set[str]], images: _Images, disk
         yield UsageRow(Kind.BLOB, digest, size, written_at, max(used.get(digest, 0.0), written_at), is_in_use, is_shared, names.get(digest, "unreferenced"))
 
 
-def _volumes(tx: "Transaction", leases: dict[str, set[str]], disk: OnDisk) -> "Iterator[UsageRow]":
-    for volume, scope, name, created, last_used in tx.execute("SELECT id, scope, name, created_at, last_used_at FROM volume"):
-        yield UsageRow(Kind.VOLUME, volume, disk.volume_sizes.get(volume, 0), created, last_used, volume in leases["volume"], False, f"{name} ({scope})")
+def _volumes(tx: "Transaction", leases: dict[str, set[str]], layout: "StoreLayout") -> "Iterator[UsageRow]":
+    for volume, scope, name, created, last_used, size in tx.execute(
+        "SELECT id, scope, name, volume.created_at, last_used_at, coalesce(size_bytes, 0) FROM volume"
+        " LEFT JOIN volume_generation ON volume_id = id AND number = head"
+    ):
+        is_in_use = volume in leases["volume"] or _is_locked(f"{layout.volumes}/{volume}")
+        yield UsageRow(Kind.VOLUME, volume, size, created, last_used, is_in_use, False, f"{name} ({scope})")
+
+
+def _is_locked(directory: str) -> bool:
+    """Whether a step has locked something in a volume's directory (layout.py)."""
+    import fcntl
+
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return False
+    for name in names:
+        try:
+            fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+    return False
 
 
 def _as_in_use(row: UsageRow) -> UsageRow:

@@ -29,10 +29,8 @@ def garbage(store: "Store") -> list[str]:
     """Paths of directories and files that no row names and no running build owns."""
     layout = store.layout
     with store.db.transaction(durable=False) as tx:
-        found = []
-        for directory, table in ((layout.snapshots, "snapshot"), (layout.volumes, "volume")):
-            known = {row[0] for row in tx.execute(f"SELECT id FROM {table}")}
-            found += [f"{directory}/{name}" for name in os.listdir(directory) if name not in known]
+        known = {row[0] for row in tx.execute("SELECT id FROM snapshot")}
+        found = [f"{layout.snapshots}/{name}" for name in os.listdir(layout.snapshots) if name not in known]
         found += [f"{layout.builds}/{name}" for name in dead_sessions(layout)]
     return found + [f"{layout.trash}/{name}" for name in os.listdir(layout.trash)]
 
