@@ -91,7 +91,7 @@ def _process(spec: StepSpec) -> "Document":
         "terminal": False,
         "user": {"uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": list(spec.user.groups), "umask": 0o022},
         "args": list(spec.argv),
-        "env": list(spec.env),
+        "env": _environment(spec),
         "cwd": spec.cwd,
         # A user other than root has them bounding only, as in Docker: a set-uid program or file capabilities may raise them.
         "capabilities": {"bounding": granted, "effective": effective, "permitted": effective, "inheritable": [], "ambient": []},
@@ -99,6 +99,12 @@ def _process(spec: StepSpec) -> "Document":
         "noNewPrivileges": False,
         "oomScoreAdj": 0,
     }
+
+
+def _environment(spec: StepSpec) -> list[str]:
+    """The step's own, and HOME where it has none: the runtimes would each choose by a rule of their own."""
+    has_home = any(entry.startswith("HOME=") for entry in spec.env)
+    return list(spec.env) if has_home else [*spec.env, f"HOME={spec.user.home}"]
 
 
 def _limit(number: int) -> int:

@@ -171,6 +171,7 @@ class _Router:
         """Inside the router's namespace, before it has links: they inherit these."""
         _write_sysctl("ipv6/conf/default/disable_ipv6", "1")
         _write_sysctl("ipv4/ip_forward", "1")
+        _write_sysctl("ipv4/icmp_ratelimit", "0")  # "unreachable" is always said, or a step would wait for a timeout
         _write_sysctl("ipv4/conf/default/proxy_arp", "1")  # slirp4netns asks on the tap for the steps' addresses
         self._link = netlink.Netlink()
         self._link.set_up(1)
