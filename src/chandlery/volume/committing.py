@@ -1,0 +1,131 @@
+"""Keeping what a step added to a volume.
+
+The upper is normalised where it lies (capture.py). If the head has moved since, the delta gives way where it lost; then the directory is
+renamed into place and one transaction puts it on top of the head. Steps that end at the same moment do the last part one after the other, some
+milliseconds each; they hold nothing while they run.
+"""
+
+import os
+
+from chandlery.content.names import fresh_name
+from chandlery.content.race import reach
+from chandlery.linux.flock import FileLock
+from chandlery.linux.removal import remove_tree
+from chandlery.values import replace, value
+from chandlery.volume import attaching, capture, materialise
+from chandlery.volume.attachment import Attachment
+from chandlery.volume.deletions import Deletions
+from chandlery.volume.head import FIND_BY_ID, Head, Layer, VolumeRow, advance, fresh_slot, volume_row
+from chandlery.volume.merge import losers
+from chandlery.volume.tree import EMPTY_VECTOR, Delta, Entry, Version, VersionVector
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.content.store import Store
+
+# a path that isn't in the upper layers is looked for in each (10-45 us a layer, studies/storage.md); beyond this many they are folded
+MOST_LAYERS = 8
+_COMMIT_TIMEOUT_S = 60.0
+_NOBODY = Version(0, "", 0)
+
+
+@value
+class CommitReport:
+    """`files` and `bytes_added` are what the step added or changed; `generation` is the head afterwards, made of `layers` directories."""
+
+    files: int = 0
+    bytes_added: int = 0
+    generation: int = 0
+    layers: int = 0
+    warning: str = ""
+
+
+def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succeeded: bool) -> CommitReport:
+    """The caller releases the attachment's locks afterwards."""
+    if not attachment.upper:
+        throw_away(attachment)
+        return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
+    trash = f"{attachment.scratch}/t"
+    os.mkdir(trash)
+    captured = capture.capture(attachment.upper, attachment.lowers, _NOBODY, shared=attachment.shared, stubs=attachment.stubs, trash=trash)
+    reach("volume.captured")
+    if not attachment.starts_empty:
+        deletions.note(attachment.session.id, attachment.volume_id, captured)
+    if capture.changes_nothing(captured.entries, attachment.lowers):
+        report = CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
+    else:
+        with FileLock(f"{store.layout.volumes}/{attachment.volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
+            report = _publish(store, attachment, captured, succeeded=succeeded)
+    throw_away(attachment)
+    return report
+
+
+def throw_away(attachment: Attachment) -> None:
+    """Remove the step's scratch."""
+    if attachment.scratch:
+        remove_tree(attachment.scratch)
+        attachment.scratch = ""
+
+
+def current(store: "Store", volume_id: str) -> VolumeRow | None:
+    rows = store.db.read(FIND_BY_ID, (volume_id,))
+    return volume_row(rows[0]) if rows else None
+
+
+def _publish(store: "Store", attachment: Attachment, captured: capture.Captured, *, succeeded: bool) -> CommitReport:
+    """With the volume's commit lock held, so that nobody else's delta comes in between (a fold may: it changes no content)."""
+    found = current(store, attachment.volume_id)
+    head = found.head if found is not None else Head()
+    slot = head.slot or fresh_slot()
+    version = Version(0 if attachment.starts_empty else attachment.base.lamport + 1, slot, head.vector.count(slot) + 1)
+    delta = Delta(version, _seen(attachment), tuple([replace(entry, version=version) for entry in captured.entries]))
+    entries = delta.entries
+    if lost := losers(delta, _unseen(store, attachment.volume_id, head, delta.base)):
+        entries = materialise.give_way(attachment.upper, entries, lost)
+    mine = [entry for entry in entries if entry.version == version]
+    if not mine:
+        return CommitReport(generation=head.number, layers=len(head.layers))
+    layer = _settle_in(store, attachment, entries, version)
+    if not succeeded:
+        layer = replace(layer, failed=((version.slot, version.sequence),))
+    after = _put_on_top(store, attachment.volume_id, layer, version)
+    files = [entry for entry in mine if not entry.is_directory]
+    return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers))
+
+
+def _seen(attachment: Attachment) -> VersionVector:
+    return EMPTY_VECTOR if attachment.starts_empty else attachment.base.vector
+
+
+def _unseen(store: "Store", volume_id: str, head: Head, seen: VersionVector) -> list[Entry]:
+    """What the head shows that the step hasn't seen. Reads the tables of the layers that hold any of it, none if the head hasn't moved."""
+    tables = [materialise.read_table(attaching.layer_directory(store, volume_id, layer.name)) for layer in head.layers if not layer.by <= seen]
+    return [entry for entry, _ in materialise.shown(tables).values() if not seen.covers(entry.version)]
+
+
+def _settle_in(store: "Store", attachment: Attachment, entries: tuple[Entry, ...], version: Version) -> Layer:
+    """Give the upper its table and its name among the volume's layers."""
+    source = os.path.dirname(attachment.upper)
+    materialise.write_table(source, entries)
+    name = fresh_name()
+    reach("volume.described")
+    os.rename(source, attaching.layer_directory(store, attachment.volume_id, name))
+    reach("volume.renamed")
+    size_bytes = sum(entry.size for entry in entries)
+    return Layer(name, len(entries), size_bytes, EMPTY_VECTOR.advanced(version.slot, version.sequence), store.boot_id)
+
+
+def _put_on_top(store: "Store", volume_id: str, layer: Layer, version: Version) -> Head:
+    with store.db.transaction(durable=False) as tx:
+        head = volume_row(tx.execute(FIND_BY_ID, (volume_id,))[0]).head
+        after = Head(
+            head.number + 1,
+            version.slot,
+            head.vector.advanced(version.slot, version.sequence),
+            max(head.lamport, version.lamport),
+            (*head.layers, layer),
+            head.tombstones,
+        )
+        advance(tx, volume_id, head, after)
+        reach("volume.advancing")
+    return after

@@ -1,0 +1,97 @@
+"""What cache volumes there are, what they take, whether they are whole; and removing one."""
+
+from chandlery.content.session import live_leases
+from chandlery.errors import StoreError
+from chandlery.values import value
+from chandlery.volume import attaching, folding, garbage, materialise
+from chandlery.volume.head import FIND_ALL, FIND_ALL_OF_KEY, SHARED_INSTANCE, VolumeKey, VolumeRow, volume_row
+from chandlery.volume.tree import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.content.store import Store
+
+
+@value
+class VolumeListing:
+    """One volume: `instance` 0 is the shared one, -1 a plain directory (whose size is not known without a walk: 0), others private ones."""
+
+    id: str
+    key: VolumeKey
+    instance: int
+    generation: int
+    entries: int
+    size_bytes: int
+    last_used_at: float
+    directories: tuple[str, ...]
+
+
+@value
+class VolumeUsage:
+    """`size_bytes` is the sum over heads; where volumes share objects less is taken on the disk."""
+
+    volumes: int
+    size_bytes: int
+
+
+@value
+class Damage:
+    """A path of a volume's layer that isn't as it was recorded."""
+
+    volume_id: str
+    layer: str
+    path: str
+
+
+def listing(store: "Store") -> tuple[VolumeListing, ...]:
+    return tuple([_listed(store, volume_row(row)) for row in store.db.read(FIND_ALL)])
+
+
+def usage(store: "Store") -> VolumeUsage:
+    found = listing(store)
+    return VolumeUsage(len(found), sum(volume.size_bytes for volume in found))
+
+
+def show(store: "Store", key: VolumeKey) -> tuple[Entry, ...]:
+    """The entries that the shared instance shows, in order of path."""
+    shared = next((row for row in _rows_of(store, key) if row.instance == SHARED_INSTANCE), None)
+    if shared is None:
+        return ()
+    tables = [materialise.read_table(attaching.layer_directory(store, shared.id, layer.name)) for layer in shared.head.layers]
+    return tuple([entry for _, (entry, _) in sorted(materialise.shown(tables).items())])
+
+
+def verify(store: "Store", key: VolumeKey) -> tuple[Damage, ...]:
+    return tuple(
+        [
+            Damage(row.id, layer.name, path)
+            for row in _rows_of(store, key)
+            for layer in row.head.layers
+            for path in materialise.damaged_paths(attaching.layer_directory(store, row.id, layer.name))
+        ]
+    )
+
+
+def remove(store: "Store", key: VolumeKey) -> int:
+    rows = _rows_of(store, key)
+    with store.db.transaction() as tx:
+        held = live_leases(store.layout)["volume"]
+        if any(row.id in held for row in rows):
+            raise StoreError(f"the cache volume {key.name!r} is in use by a running build", code="volume.in-use", hint="wait for the build, and try again")
+        for row in rows:
+            tx.execute("DELETE FROM volume WHERE id = ?", (row.id,))
+            tx.execute("DELETE FROM volume_generation WHERE volume_id = ?", (row.id,))
+    garbage.sweep(store)
+    return sum(row.head.size_bytes for row in rows)
+
+
+def _rows_of(store: "Store", key: VolumeKey) -> list[VolumeRow]:
+    rows = [volume_row(row) for row in store.db.read(FIND_ALL_OF_KEY, (key.scope, key.name, key.platform))]
+    if not rows:
+        raise folding.unknown_volume(key)
+    return rows
+
+
+def _listed(store: "Store", row: VolumeRow) -> VolumeListing:
+    directories = tuple([attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers])
+    return VolumeListing(row.id, row.key, row.instance, row.head.number, row.head.entries, row.head.size_bytes, row.last_used_at, directories)

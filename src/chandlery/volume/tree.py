@@ -1,0 +1,228 @@
+"""What a cache volume holds, as values: entries, generations, deltas, and their one encoding. Pure.
+
+An *entry* is one path with everything a machine needs to show it. A *generation* is the whole tree at one moment, with a version vector that
+says which deltas it has absorbed. A *delta* is what one step added to the generation that it started from. Paths are relative, "" is the
+volume's root, and as `os.fsdecode` gives them; in documents, bytes that aren't UTF-8 are percent-encoded (and so is "%").
+
+Every entry carries its `Version`: which writer's (`slot`) how-manieth delta (`sequence`) wrote it, and that delta's Lamport number. No clock
+and no modification time is ever compared. Documents carry `format: 1`; one of another format, or that requires a feature that this
+program doesn't know, is refused and never half understood.
+"""
+
+import json
+from enum import StrEnum
+
+from chandlery.errors import StoreError
+from chandlery.oci import canonical
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+FORMAT = 1
+
+
+class EntryType(StrEnum):
+    FILE = "file"
+    DIRECTORY = "dir"
+    SYMLINK = "symlink"
+    HARD_LINK = "link"
+
+
+@value
+class Version:
+    """Who wrote something. (slot, sequence) names one delta; causally later deltas have a larger `lamport`."""
+
+    lamport: int
+    slot: str
+    sequence: int
+
+
+@value
+class Entry:
+    """One path. `target` is where a symlink points, or the path whose inode a hard link shares (its other fields are its own, so it can stand alone).
+
+    `sha256` is empty until the content was read; `mode` are permission bits without set-uid; `uid` and `gid` are those seen in the container.
+    """
+
+    path: str
+    type: EntryType
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    version: Version
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def is_directory(self) -> bool:
+        return self.type is EntryType.DIRECTORY
+
+
+@value
+class VersionVector:
+    """For each writer how many of its deltas are absorbed; always a downward closed set. `seen` is sorted by slot."""
+
+    seen: tuple[tuple[str, int], ...] = ()
+
+    def covers(self, version: Version) -> bool:
+        return version.sequence <= self.count(version.slot)
+
+    def count(self, slot: str) -> int:
+        return dict(self.seen).get(slot, 0)
+
+    def advanced(self, slot: str, sequence: int) -> "VersionVector":
+        return self.joined(VersionVector(((slot, sequence),)))
+
+    def joined(self, other: "VersionVector") -> "VersionVector":
+        counts = dict(self.seen)
+        for slot, sequence in other.seen:
+            counts[slot] = max(sequence, counts.get(slot, 0))
+        return VersionVector(tuple(sorted(counts.items())))
+
+    def __le__(self, other: "VersionVector") -> bool:
+        counts = dict(other.seen)
+        return all(sequence <= counts.get(slot, 0) for slot, sequence in self.seen)
+
+
+EMPTY_VECTOR = VersionVector()
+
+
+@value
+class Delta:
+    """What one step added. `base` is the vector of the generation that it saw: everything else is concurrent with it."""
+
+    version: Version
+    base: VersionVector
+    entries: tuple[Entry, ...]
+
+
+class Generation:
+    """A tree with its history: for each path the versions that no other one has superseded, nearly always exactly one.
+
+    `tombstones` are explicit removals: everything at or below the path that the vector covers is gone for good. Treat as immutable.
+    """
+
+    __slots__ = ("lamport", "registers", "tombstones", "vector")
+
+    def __init__(
+        self,
+        vector: VersionVector = EMPTY_VECTOR,
+        lamport: int = 0,
+        registers: "Mapping[str, frozenset[Entry]] | None" = None,
+        tombstones: "Mapping[str, VersionVector] | None" = None,
+    ) -> None:
+        self.vector = vector
+        self.lamport = lamport
+        self.registers: Mapping[str, frozenset[Entry]] = registers or {}
+        self.tombstones: Mapping[str, VersionVector] = tombstones or {}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Generation):
+            return NotImplemented
+        return (self.vector, self.lamport, self.registers, self.tombstones) == (other.vector, other.lamport, other.registers, other.tombstones)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Generation({self.vector}, lamport={self.lamport}, {len(self.registers)} paths, {len(self.tombstones)} tombstones)"
+
+
+def ancestors(path: str) -> list[str]:
+    """The directories above a path, the root ("") first; none for the root itself."""
+    if not path:
+        return []
+    parts = path.split("/")
+    return ["", *("/".join(parts[:depth]) for depth in range(1, len(parts)))]
+
+
+def is_beneath(path: str, directory: str) -> bool:
+    """Whether `path` is `directory` or below it."""
+    return not directory or path == directory or path.startswith(directory + "/")
+
+
+def encode_path(path: str) -> str:
+    """Percent-encode what isn't UTF-8, and "%", so that the result is plain text and one-to-one."""
+    if path.isascii() and "%" not in path:
+        return path
+    return "".join([f"%{ord(char) - 0xDC00:02X}" if 0xDC80 <= ord(char) <= 0xDCFF else "%25" if char == "%" else char for char in path])
+
+
+def decode_path(text: str) -> str:
+    if "%" not in text:
+        return text
+    head, *escaped = text.split("%")
+    raw = head.encode() + b"".join(bytes([int(part[:2], 16)]) + part[2:].encode() for part in escaped)
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode_entry(entry: Entry) -> "dict[str, Any]":
+    """The document of an entry; fields that say nothing are left out."""
+    document: dict[str, Any] = {
+        "path": encode_path(entry.path),
+        "type": entry.type.value,
+        "mode": entry.mode,
+        "mtime_ns": entry.mtime_ns,
+        "by": [entry.version.lamport, entry.version.slot, entry.version.sequence],
+    }
+    for name in ("uid", "gid", "size", "sha256"):
+        if found := getattr(entry, name):
+            document[name] = found
+    if entry.target:
+        document["target"] = encode_path(entry.target)
+    if entry.xattrs:
+        document["xattrs"] = {name: content.hex() for name, content in entry.xattrs}
+    return document
+
+
+def decode_entry(document: "dict[str, Any]") -> Entry:
+    lamport, slot, sequence = document["by"]
+    return Entry(
+        path=decode_path(document["path"]),
+        type=EntryType(document["type"]),
+        mode=document["mode"],
+        uid=document.get("uid", 0),
+        gid=document.get("gid", 0),
+        mtime_ns=document["mtime_ns"],
+        version=Version(lamport, slot, sequence),
+        size=document.get("size", 0),
+        sha256=document.get("sha256", ""),
+        target=decode_path(document.get("target", "")),
+        xattrs=tuple(sorted((name, bytes.fromhex(content)) for name, content in document.get("xattrs", {}).items())),
+    )
+
+
+def encode_table(entries: "tuple[Entry, ...]") -> bytes:
+    """A table of contents: what one directory of a volume holds, in order of path."""
+    ordered = sorted(entries, key=lambda entry: entry.path)
+    return canonical.encode({"format": FORMAT, "entries": [encode_entry(entry) for entry in ordered]})
+
+
+def decode_table(data: bytes) -> tuple[Entry, ...]:
+    """Raises StoreError volume.format for a table that this program must not interpret."""
+    document = check_format(json.loads(data))
+    return tuple([decode_entry(entry) for entry in document["entries"]])
+
+
+def encode_vector(vector: VersionVector) -> dict[str, int]:
+    return dict(vector.seen)
+
+
+def decode_vector(document: dict[str, int]) -> VersionVector:
+    return VersionVector(tuple(sorted(document.items())))
+
+
+def check_format(document: "Any") -> "dict[str, Any]":
+    """Refuse a document of another format, or with a required feature (`requires`) unknown here."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("requires"):
+        raise StoreError(
+            "a cache volume's document has a format that this version can't read",
+            code="volume.format",
+            hint="use the version of chandlery that wrote it, or `chandlery volume rm` it",
+        )
+    return document

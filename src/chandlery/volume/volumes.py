@@ -1,0 +1,154 @@
+"""`Volumes`: what the worker and the CLI call.
+
+    attach    head -> lowers, and an upper of the step's own: snapshot isolation, whatever runs beside it
+    commit    upper -> delta -> a layer on top of the head as it then is: nobody's additions are lost, nobody waits
+    settle    at the end of a build: heads of many layers are folded, everything is on the disk, garbage goes
+
+A kill at any line leaves the old head or the new one, and directories that `sweep` removes.
+"""
+
+from _thread import allocate_lock
+
+from chandlery.content import faults
+from chandlery.graph.mount import Sharing
+from chandlery.volume import attaching, committing
+from chandlery.volume.attaching import AttachRequest
+from chandlery.volume.attachment import Attachment
+from chandlery.volume.committing import CommitReport
+from chandlery.volume.deletions import Deletions
+from chandlery.volume.head import VolumeKey
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Thread
+
+    from chandlery.content.session import Session
+    from chandlery.content.store import Store
+    from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
+    from chandlery.volume.tree import Entry
+
+
+class Volumes:
+    """The cache volumes of one store. Safe to share between threads; other processes may use the same store."""
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self._deletions = Deletions()
+        self._lock = allocate_lock()
+        self._folding: dict[str, Thread] = {}
+
+    def attach(
+        self,
+        key: VolumeKey,
+        session: "Session",
+        *,
+        sharing: Sharing = Sharing.SHARED,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        seed_directory: str | None = None,
+        starts_empty: bool = False,
+        read_only: bool = False,
+        plain: bool = False,
+        stubs: tuple[str, ...] = (),
+        on_wait: "Callable[[float], None] | None" = None,
+    ) -> Attachment:
+        """Lend a volume to a step; end it with `commit` or `discard`, after the overlay was unmounted.
+
+        `mode`, `uid` and `gid` are for the root of a new volume, which is filled from `seed_directory` if given. `starts_empty` shows
+        nothing of what is there (--no-cache). `stubs` are paths in the volume on which the caller mounts something of its own. A locked
+        volume is waited for; `on_wait(seconds)` is called meanwhile, and ends the waiting by raising. Raises StoreError, NoSpace.
+        """
+        request = AttachRequest(
+            key, sharing, mode, uid, gid, seed_directory, starts_empty, is_read_only=read_only, is_plain=plain, stubs=stubs, on_wait=on_wait
+        )
+        with faults.translated(self._store.root):
+            return attaching.attach(self._store, session, request, self._deletions)
+
+    def commit(self, attachment: Attachment, *, succeeded: bool) -> CommitReport:
+        """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left."""
+        try:
+            with faults.translated(self._store.root):
+                report = committing.commit(self._store, attachment, self._deletions, succeeded=succeeded)
+        finally:
+            attachment.release()
+        if report.layers > committing.MOST_LAYERS:
+            self._fold_in_background(attachment.volume_id)
+        return report
+
+    def discard(self, attachment: Attachment) -> None:
+        """End an attachment and keep nothing of it."""
+        attachment.release()
+        committing.throw_away(attachment)
+
+    def forget(self, session: "Session") -> None:
+        """A build is over: what its steps deleted from volumes is there again for the next."""
+        self._deletions.forget(session.id)
+
+    def settle(self) -> None:
+        """Finish what needn't be on any step's path: folds under way, one syncfs, garbage. Safe beside running builds; nothing is lost without it."""
+        from chandlery.volume import folding, garbage
+
+        with self._lock:
+            threads = list(self._folding.values())
+        for thread in threads:
+            thread.join()
+        with faults.translated(self._store.root):
+            folding.sync(self._store)
+            garbage.sweep(self._store)
+
+    def _fold_in_background(self, volume_id: str) -> None:
+        import threading
+
+        from chandlery.volume import folding
+
+        def run() -> None:
+            try:
+                folding.fold_volume(self._store, volume_id)
+            finally:
+                with self._lock:
+                    del self._folding[volume_id]
+
+        with self._lock:
+            if volume_id in self._folding:
+                return
+            thread = threading.Thread(target=run, name="chandlery-fold", daemon=True)
+            self._folding[volume_id] = thread
+        thread.start()
+
+    def usage(self) -> "VolumeUsage":
+        """How much the volumes, what they share, and their garbage take."""
+        from chandlery.volume import inventory
+
+        return inventory.usage(self._store)
+
+    def list(self) -> "tuple[VolumeListing, ...]":
+        from chandlery.volume import inventory
+
+        return inventory.listing(self._store)
+
+    def show(self, key: VolumeKey) -> "tuple[Entry, ...]":
+        """What a volume holds, in order of path. Raises StoreError volume.unknown."""
+        from chandlery.volume import inventory
+
+        return inventory.show(self._store, key)
+
+    def remove(self, key: VolumeKey) -> int:
+        """Remove a volume with all its instances; the bytes it held. Raises StoreError volume.unknown, volume.in-use."""
+        from chandlery.volume import inventory
+
+        return inventory.remove(self._store, key)
+
+    def remove_path(self, key: VolumeKey, path: str) -> int:
+        """Remove a path and what is below it for good, by a tombstone that every merge honours; how many entries. Raises StoreError volume.unknown."""
+        from chandlery.volume import folding
+
+        with faults.translated(self._store.root):
+            return folding.remove_path(self._store, key, path)
+
+    def verify(self, key: VolumeKey) -> "tuple[Damage, ...]":
+        """Read every file of a volume; what isn't as it was recorded. Raises StoreError volume.unknown."""
+        from chandlery.volume import inventory
+
+        return inventory.verify(self._store, key)
