@@ -1,0 +1,206 @@
+"""A layer or archive into a directory: decompress, verify, extract, each in a thread of its own.
+
+`unpack` places the members of a plain tar, `apply_layer` those of a blob as it comes from a registry. Archives are a stranger's: limits
+hold before space is taken, names can't leave the root (extract), and every failure is an error of the tree in errors, never a traceback.
+A failed extraction leaves a directory in any state below its root; the caller throws it away.
+"""
+
+import errno
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from chandlery.errors import LyingRegistry, MachineError, NoSpace
+from chandlery.layer.compression import decompressed, detect
+from chandlery.layer.extract import Extractor, Whiteouts
+from chandlery.layer.prefetch import Prefetch
+from chandlery.layer.tar_reader import TarReader, malformed
+from chandlery.linux.id_map import IDENTITY, IdMap
+from chandlery.linux.paths import DIRECTORY
+from chandlery.oci.digest import Digest, from_hex
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
+    from typing import Protocol
+
+    Buffer = bytes | bytearray | memoryview
+
+    class Readable(Protocol):
+        def read(self, size: int, /) -> bytes: ...
+
+    Source = Readable | Iterable[Buffer]
+
+__all__ = ["AppliedLayer", "Limits", "UnpackStats", "Whiteouts", "apply_layer", "unpack"]
+
+_READ_SIZE = 1 << 18
+_AHEAD = 8
+_GIB = 1 << 30
+
+
+@value
+class Limits:
+    """What an archive may cost. `max_ratio` (plain to compressed) counts beyond `ratio_from_bytes`: a file of zeros is legitimate."""
+
+    max_bytes: int = 256 * _GIB
+    max_entries: int = 10_000_000
+    max_ratio: int = 200
+    ratio_from_bytes: int = 8 * _GIB
+
+
+@value
+class UnpackStats:
+    """`size_bytes` is the files' contents; `xattrs_dropped` counts attributes that don't belong in images or that this disk can't store."""
+
+    entries: int
+    size_bytes: int
+    xattrs_dropped: int
+
+
+@value
+class AppliedLayer:
+    diff_id: Digest
+    tar_size: int
+    stats: UnpackStats
+
+
+def unpack(
+    source: "Source",
+    root: str,
+    *,
+    whiteouts: Whiteouts = Whiteouts.OVERLAY,
+    id_map: IdMap = IDENTITY,
+    owner: tuple[int, int] | None = None,
+    into: str = "",
+    limits: Limits = Limits(),
+) -> UnpackStats:
+    """Place the members of a plain tar below the directory `root`, in its subdirectory `into`.
+
+    `owner` (ids in the container) replaces the members' own. Raises LyingRegistry layer.hostile, layer.malformed, layer.truncated,
+    layer.unsupported, layer.bomb, layer.missing-link-target; NoSpace; MachineError layer.extract.
+    """
+    root_fd = os.open(root, DIRECTORY)
+    extractor = Extractor(root_fd, whiteouts=whiteouts, id_map=id_map, owner=owner, into=os.fsencode(into))
+    try:
+        return _extract(TarReader(_chunks(source)), extractor, limits)
+    except OSError as failed:
+        raise _translated(failed, root) from failed
+    finally:
+        extractor.close()
+        os.close(root_fd)
+
+
+def apply_layer(
+    source: "Source",
+    root: str,
+    *,
+    expected_diff_id: Digest | None = None,
+    whiteouts: Whiteouts = Whiteouts.OVERLAY,
+    id_map: IdMap = IDENTITY,
+    limits: Limits = Limits(),
+) -> AppliedLayer:
+    """Extract a layer blob into `root`; what compresses it is seen from its first bytes, not believed from a media type.
+
+    `source` verifies the blob's own digest. Raises what `unpack` does, and LyingRegistry layer.wrong-diff-id.
+    """
+    hasher = hashlib.sha256()
+    with Prefetch(_plain(_chunks(source), limits), _AHEAD) as chunks, ThreadPoolExecutor(1, "layer-hash") as thread:
+        counted = _Hashed(chunks, hasher, thread)
+        stats = unpack(counted, root, whiteouts=whiteouts, id_map=id_map, limits=limits)
+        counted.finish()
+    diff_id = from_hex(hasher.hexdigest())
+    if expected_diff_id is not None and diff_id != expected_diff_id:
+        raise LyingRegistry(
+            f"a layer's content has the diff id {diff_id}, its image's configuration says {expected_diff_id}",
+            code="layer.wrong-diff-id",
+            hint="the image was pushed damaged; push it again, or use another digest of it",
+        )
+    return AppliedLayer(diff_id, counted.size_bytes, stats)
+
+
+class _Hashed:
+    """Chunks on their way to the extractor, hashed in `thread` meanwhile."""
+
+    def __init__(self, chunks: "Iterator[Buffer]", hasher: "hashlib._Hash", thread: ThreadPoolExecutor) -> None:
+        self._chunks = chunks
+        self._hasher = hasher
+        self._thread = thread
+        self._pending: deque[Future[None]] = deque()
+        self.size_bytes = 0
+
+    def __iter__(self) -> "Iterator[Buffer]":
+        for chunk in self._chunks:
+            self.size_bytes += len(chunk)
+            self._pending.append(self._thread.submit(self._hasher.update, chunk))
+            if len(self._pending) > _AHEAD:
+                self._pending.popleft().result()
+            yield chunk
+
+    def finish(self) -> None:
+        while self._pending:
+            self._pending.popleft().result()
+
+
+def _chunks(source: "Source") -> "Iterator[Buffer]":
+    read = getattr(source, "read", None)
+    if read is None:
+        yield from source  # type: ignore[misc]
+        return
+    while chunk := read(_READ_SIZE):
+        yield chunk
+
+
+def _plain(chunks: "Iterator[Buffer]", limits: Limits) -> "Iterator[Buffer]":
+    """Decompress, and stop at a bomb."""
+    first = b""
+    for chunk in chunks:
+        first += chunk
+        if len(first) >= 6:
+            break
+    compressed = 0
+
+    def counted() -> "Iterator[Buffer]":
+        nonlocal compressed
+        compressed += len(first)
+        yield first
+        for chunk in chunks:
+            compressed += len(chunk)
+            yield chunk
+
+    plain = 0
+    for piece in decompressed(counted(), detect(first)):
+        plain += len(piece)
+        if plain > limits.ratio_from_bytes and plain > limits.max_ratio * compressed:
+            raise _bomb(f"expands more than {limits.max_ratio} times")
+        yield piece
+
+
+def _extract(reader: TarReader, extractor: Extractor, limits: Limits) -> UnpackStats:
+    entries = size_bytes = 0
+    for entry in reader.entries():
+        entries += 1
+        size_bytes += entry.size
+        if entries > limits.max_entries:
+            raise _bomb(f"has more than {limits.max_entries} members")
+        if size_bytes > limits.max_bytes:
+            raise _bomb(f"holds more than {limits.max_bytes} bytes")
+        extractor.place(entry, reader)
+    extractor.finish()
+    return UnpackStats(entries, size_bytes, extractor.xattrs_dropped)
+
+
+def _bomb(what: str) -> LyingRegistry:
+    return LyingRegistry(f"the archive {what}", code="layer.bomb", hint="an archive like this is made to fill disks; unpack it by hand if it is wanted")
+
+
+def _translated(failed: OSError, root: str) -> Exception:
+    if failed.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"the disk is full: a layer does not fit into {root}", hint="free space with `chandlery prune`, or give --root another disk")
+    if failed.errno == errno.ENAMETOOLONG:
+        return malformed("a name is too long for this file system")
+    if failed.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
+        return malformed(f"its members contradict each other ({failed})")
+    return MachineError(f"a layer can't be written to {root}: {failed}", code="layer.extract", hint="check that the store's disk is writable and healthy")
