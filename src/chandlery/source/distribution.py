@@ -57,7 +57,7 @@ def make_root(
         source_list, options = os.path.join(scratch, "base.sources"), os.path.join(scratch, "apt.conf")
         _write(source_list, apt_sources.render(sources))
         _write(options, _transport_settings())
-        command = ["mmdebstrap", "--format=directory", f"--variant={variant}", f"--aptopt={options}", "--skip=output/mknod"]
+        command = ["mmdebstrap", "--format=directory", f"--variant={variant}", f"--aptopt={options}"]
         command += [f"--include={','.join(include)}"] if include else []
         _install([*command, suite, directory, source_list], suite, report)
     _carry_keyrings(directory, sources)

@@ -1,0 +1,35 @@
+# A few verbs; each installs what it needs first (tools/setup), and CI runs the same ones.
+#
+#   make demo     build, run, push, edit and rebuild a real Java service
+#   make test     the whole test suite
+#   make check    lint, types, import contracts
+#   make bench    speed against docker build; ARGS="--quick", ARGS="--rows copy-cold,push"
+#   make clean    remove what these made in the checkout (not the store)
+
+PYTHON = .venv/bin/python
+CODE = src tests bench tools/demo
+
+.PHONY: demo test check bench clean
+
+demo:
+	@tools/setup demo
+	@$(PYTHON) tools/demo $(ARGS)
+
+test:
+	@tools/setup test
+	$(PYTHON) -m pytest $(ARGS)
+
+check:
+	@tools/setup check
+	$(PYTHON) -m ruff check $(CODE)
+	$(PYTHON) -m ruff format --check $(CODE)
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+
+bench:
+	@tools/setup bench
+	@$(PYTHON) -m bench $(ARGS)
+
+clean:
+	rm -rf .venv .cache build dist src/*.egg-info bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
