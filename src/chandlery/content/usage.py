@@ -115,15 +115,15 @@ def _snapshots(tx: "Transaction", leases: dict[str, set[str]], images: _Images) 
     names: dict[str, str] = {}
     held = set(leases["snapshot"])
     for key, layers, name, created, last_used in tx.execute("SELECT key, layers, name, created_at, last_used_at FROM step_record"):
-        stack = [[snapshot] if snapshot else by_diff_id.get(diff_id, []) for snapshot, diff_id in layers_of(layers)]
+        chain = layers_of(layers)
+        stack = [[snapshot] if snapshot else by_diff_id.get(diff_id, []) for snapshot, diff_id in chain]
         for snapshot in (snapshot for alike in stack for snapshot in alike):
             used[snapshot] = max(used.get(snapshot, 0.0), last_used)
             if key in leases["record"]:
                 held.add(snapshot)
-        if stack:
-            for snapshot in stack[-1]:
-                names[snapshot] = name
-        if not any(stack):
+        if chain and chain[-1][0]:
+            names[chain[-1][0]] = name
+        if not any(snapshot for snapshot, _ in chain):
             yield UsageRow(Kind.STEP, key, 0, created, last_used, key in leases["record"], False, name)
     for snapshot, diff_id, size, created, last_used in rows:
         kind = Kind.STEP if snapshot in names else Kind.SNAPSHOT
