@@ -134,10 +134,10 @@ def _delete_rows(tx: "Transaction", victims: "Sequence[UsageRow]", now: float) -
     by_kind: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for row in victims:
         by_kind[row.kind].append(row.id)
-    steps = by_kind[Kind.STEP]
-    snapshots = {*steps, *by_kind[Kind.SNAPSHOT]}
+    # a step is named by its snapshot, or by its key if it has none; the two never look alike
+    snapshots = {*by_kind[Kind.STEP], *by_kind[Kind.SNAPSHOT]}
     if snapshots:
-        keys = {*records_using(tx, snapshots), *(step for step in steps if ":" in step)}
+        keys = {*records_using(tx, snapshots), *by_kind[Kind.STEP]}
         tx.execute_many("DELETE FROM step_record WHERE key = ?", [(key,) for key in keys])
         tx.execute_many("DELETE FROM snapshot WHERE id = ?", [(snapshot,) for snapshot in snapshots])
     tx.execute_many("DELETE FROM layer_blob WHERE digest = ?", [(digest,) for digest in by_kind[Kind.BLOB]])
