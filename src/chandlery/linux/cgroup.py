@@ -68,8 +68,19 @@ class Cgroup:
 
     def entering(self, argv: "list[str]") -> list[str]:
         """The command line that joins this cgroup and then becomes `argv`; it ends with 125 if it can't."""
+        return self._joining(list(self._directories.values()), argv)
+
+    def guarding(self, argv: "list[str]") -> list[str]:
+        """As `entering`, for a runtime that puts the step into `runtime_path` itself: it is killed with the step, but limits don't count it."""
+        if not self._is_unified:
+            return self._joining(self._kill_directories(), argv)
+        launcher = os.path.join(next(iter(self._directories.values())), "launcher")  # processes live in leaves only, in version 2
+        os.mkdir(launcher)
+        return self._joining([launcher], argv)
+
+    def _joining(self, directories: "list[str]", argv: "list[str]") -> list[str]:
         file_name = "cgroup.procs" if self._is_unified else "tasks"
-        files = [os.path.join(directory, file_name) for directory in self._directories.values()]
+        files = [os.path.join(directory, file_name) for directory in directories]
         return ["/bin/sh", "-c", _JOIN_SCRIPT, "sh", *files, "--", *argv]
 
     def watch_oom(self) -> None:
@@ -112,11 +123,11 @@ class Cgroup:
             self._oom_events = -1
         if any(_processes(directory) for directory in self._kill_directories()):
             self.kill()
-        for directory in self._directories.values():
-            _remove_tree(directory)
+        for base in _all_bases(is_unified=self._is_unified).values():
+            _remove_tree(os.path.join(base, self.name))  # a runtime's own cgroup may have put our name into hierarchies that we didn't
 
     def _kill_directories(self) -> list[str]:
-        if self._is_unified or "freezer" not in self._directories:
+        if "freezer" not in self._directories:
             return list(self._directories.values())
         return [self._directories["freezer"]]
 
@@ -175,7 +186,7 @@ def remove_dead(is_alive: "Callable[[str], bool]") -> int:
     """Kill and remove what builds that ended without saying goodbye left; `is_alive` gets a build's id. Returns how many cgroups."""
     unified = _is_unified()
     found: dict[str, dict[str, str]] = {}
-    for controller, base in _existing_bases(is_unified=unified):
+    for controller, base in _all_bases(is_unified=unified).items():
         for name in _subdirectories(base):
             found.setdefault(name, {})[controller] = os.path.join(base, name)
     dead = [name for name in found if not is_alive(name.rpartition("-")[0])]
@@ -188,12 +199,11 @@ def _is_unified() -> bool:
     return os.path.exists(os.path.join(_ROOT, "cgroup.controllers"))
 
 
-def _existing_bases(*, is_unified: bool) -> "Iterator[tuple[str, str]]":
-    names = [""] if is_unified else ["freezer", "memory", "cpu", "cpuset", "pids"]
-    for name in names:
-        base = os.path.join(_ROOT, name, _OURS)
-        if os.path.isdir(base):
-            yield name, base
+def _all_bases(*, is_unified: bool) -> dict[str, str]:
+    """Where cgroups of ours may be, by hierarchy; links (cpu -> cpu,cpuacct) are other names of the same."""
+    names = [""] if is_unified else [name for name in os.listdir(_ROOT) if not os.path.islink(os.path.join(_ROOT, name))]
+    bases = {name: os.path.join(_ROOT, name, _OURS) for name in names}
+    return {name: base for name, base in bases.items() if os.path.isdir(base)}
 
 
 def _unified_base(limits: Limits) -> dict[str, str]:

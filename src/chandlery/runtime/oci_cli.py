@@ -117,7 +117,9 @@ class OciCliRuntime:
         elif cgroup is None:
             argv += ["--rootless", "true"]  # it then lives with cgroups that can't be written
         argv += ["run", "--bundle", bundle_dir, container]
-        return argv if cgroup is None else cgroup.entering(argv)
+        if cgroup is None:
+            return argv
+        return cgroup.guarding(argv) if self._dialect.makes_own_cgroup else cgroup.entering(argv)
 
     def _kill(self, container: str, process: "subprocess.Popen[bytes]", cgroup: Cgroup | None) -> None:
         pid = self._init_pid(container)
