@@ -25,6 +25,8 @@ _LEFT_BEHIND = (
     "var/lib/dpkg/status-old", "var/lib/systemd/catalog/database",
 )  # fmt: skip
 _EMPTIED = ("dev", "run", "tmp", "var/cache/apt", "var/cache/ldconfig", "var/lib/apt/lists", "var/log", "var/tmp")
+# dpkg and what it calls live in sbin too, which a user's PATH may lack
+_SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.:-]+")
 
 
@@ -60,8 +62,12 @@ def make_root(
         command = ["mmdebstrap", "--format=directory", f"--variant={variant}", f"--aptopt={options}"]
         command += [f"--include={','.join(include)}"] if include else []
         _install([*command, suite, directory, source_list], suite, report)
+    _clean(directory)
     _carry_keyrings(directory, sources)
-    return _made_reproducible(directory, suite)
+    epoch_s = _newest_package_s(directory)
+    _fix_keystore(os.path.join(directory, "etc/ssl/certs/java/cacerts"), epoch_s)
+    _clamp_times(directory, epoch_s)
+    return DistributionRoot(directory, suite, _packages(directory), epoch_s)
 
 
 def _install(command: list[str], suite: str, report: "Callable[[str], None]") -> None:
@@ -70,7 +76,8 @@ def _install(command: list[str], suite: str, report: "Callable[[str], None]") ->
     import subprocess
 
     kept = {key: item for key, item in os.environ.items() if key.lower().endswith("_proxy")}
-    environment = kept | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(_INSTALL_EPOCH)}
+    path = ":".join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
+    environment = kept | {"PATH": path, "HOME": "/", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(_INSTALL_EPOCH)}
     lines: list[str] = []
     try:
         process = subprocess.Popen(
@@ -85,8 +92,8 @@ def _install(command: list[str], suite: str, report: "Callable[[str], None]") ->
         )
     except FileNotFoundError as missing:
         raise MachineError("mmdebstrap is not installed", code="machine.no-mmdebstrap", hint="apt-get install mmdebstrap") from missing
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         for line in process.stdout:
             lines = [*lines[-60:], line.rstrip()]
             report(line.rstrip())
@@ -95,6 +102,7 @@ def _install(command: list[str], suite: str, report: "Callable[[str], None]") ->
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
+        process.stdout.close()
     if status:
         raise _failure("\n".join(lines), suite)
 
@@ -147,7 +155,8 @@ def _carry_keyrings(directory: str, sources: tuple[apt_sources.AptSource, ...]) 
             os.chmod(inside, 0o644)
 
 
-def _made_reproducible(directory: str, suite: str) -> DistributionRoot:
+def _clean(directory: str) -> None:
+    """Remove what an installation leaves that isn't the packages' own."""
     import shutil
 
     for name in _LEFT_BEHIND:
@@ -157,14 +166,15 @@ def _made_reproducible(directory: str, suite: str) -> DistributionRoot:
         _empty(os.path.join(directory, name))
     for path in [found.path for found in _walk(directory) if found.name == "__pycache__" and found.is_dir(follow_symlinks=False)]:
         shutil.rmtree(path)
-    epoch_s = _newest_package_s(directory)
-    _fix_keystore(os.path.join(directory, "etc/ssl/certs/java/cacerts"), epoch_s)
+
+
+def _clamp_times(directory: str, epoch_s: int) -> None:
+    """Nothing is newer than `epoch_s`: what maintainer scripts made carries the newest package's time, not the day's."""
     limit_ns = epoch_s * 10**9
     for found in _walk(directory):
         if found.stat(follow_symlinks=False).st_mtime_ns > limit_ns:
             os.utime(found.path, ns=(limit_ns, limit_ns), follow_symlinks=False)
     os.utime(directory, ns=(limit_ns, limit_ns))
-    return DistributionRoot(directory, suite, _packages(directory), epoch_s)
 
 
 def _empty(directory: str) -> None:
