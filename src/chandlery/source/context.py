@@ -7,8 +7,8 @@ as they were listed; reading one that has changed since raises ContextError (cod
 
 import os
 import stat as modes
-import time
 from hashlib import sha256
+from time import time_ns as now_ns
 
 from chandlery.errors import ContextError, InputError
 from chandlery.snapshot import checksum
@@ -60,7 +60,7 @@ class LocalContext:
         self._cache_path = stat_cache_path
         self._cache: StatCache | None = None
         self._listed: dict[str, _Directory] = {}
-        self._scanned_ns = time.time_ns()
+        self._scanned_ns = now_ns()
         self._lock = RLock()
 
     # -- what a Tree answers
@@ -141,10 +141,14 @@ class LocalContext:
             raise ContextError(f"there is no {path} in {self.root}", code="context.missing", hint="check the name, or name another file") from error
         except OSError as error:
             raise hashing.unreadable(parent, error) from error
-        with open(file, "rb") as reader:
+        try:
             if not modes.S_ISREG(os.fstat(file).st_mode):
                 raise ContextError(f"{path} in {self.root} is not a file", code="context.unreadable", hint="name a regular file")
-            data = reader.read(max_bytes + 1)
+            data = b""
+            while len(data) <= max_bytes and (more := os.read(file, max_bytes + 1 - len(data))):
+                data += more
+        finally:
+            os.close(file)
         if len(data) > max_bytes:
             raise ContextError(f"{path} is larger than {max_bytes} bytes", code="context.too-large", hint="check that it is the file you meant")
         return data
