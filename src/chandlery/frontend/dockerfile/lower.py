@@ -123,7 +123,7 @@ def _platform(text: str, scope: Scope) -> Platform:
 
 def _find_dependencies(table: StageTable, scope: Scope) -> None:
     for state in list(table.states):
-        for instruction in state.stage.instructions:
+        for instruction in state.stage.instructions if state.context is None else ():
             with scope.at(instruction.source):
                 command = table.command(instruction)
             state.commands.append(command)
@@ -152,7 +152,8 @@ def _resolve(target: StageState, table: StageTable, resolver: Resolver, scope: S
 
 def _add_triggers(state: StageState, table: StageTable) -> bool:
     """Put the ONBUILD triggers of the base (image or stage) before the stage's own instructions; True where they name stages or images."""
-    if not state.is_registered:
+    if not state.is_registered or (state.context is not None and state.is_done):
+        state.set_runtime(OnBuild=None)
         return False
     expressions = list(state.runtime("OnBuild") or ()) if state.base is None else []
     if state.base is not None:

@@ -29,6 +29,7 @@ class _Copying:
         self.inputs = [state.vertex]
         self.target = copy_target(state.work_dir, copy.target)
         self.mode = _mode(copy.mode)
+        self.owner = copy.owner.removesuffix(":")
 
     def index(self, vertex: int) -> int:
         if vertex not in self.inputs[1:]:
@@ -47,7 +48,7 @@ def lower_copy(state: StageState, copy: ins.Copy, sources: tuple[StageState, ...
     actions = [_action(copying, path, sources, name) for path in copy.sources]
     for file in copy.inline_files:
         data = file.data.encode("utf-8", "surrogateescape")
-        actions.append(InlineFileAction(file.name, data, copying.target, copy.owner, copying.mode))
+        actions.append(InlineFileAction(file.name, data, copying.target, copying.owner, copying.mode))
     created_by = _created_by(copy)
     vertex = scope.vertex(FileOp(tuple(actions)), tuple(copying.inputs), state=state, name=name, created_by=created_by, source=copy.source)
     state.vertex = vertex
@@ -131,7 +132,7 @@ def _action(copying: _Copying, path: str, sources: tuple[StageState, ...], name:
         copying.scope.use_context("", rooted(path))
         vertex = copying.scope.context()
     unpacks = copy.is_add if copy.unpacks is None else copy.unpacks
-    return CopyAction(copying.index(vertex), (rooted(path),), copying.target, copy.owner, copying.mode, unpacks)
+    return CopyAction(copying.index(vertex), (rooted(path),), copying.target, copying.owner, copying.mode, unpacks)
 
 
 def _url_action(copying: _Copying, url: str, name: str) -> CopyAction:
@@ -147,7 +148,7 @@ def _url_action(copying: _Copying, url: str, name: str) -> CopyAction:
     file_name = url_file_name(url)
     vertex = scope.vertex(HttpOp(url, pinned.digest, file_name, pinned.mtime_s), name=name, source=copy.source)
     source = ("/" + file_name,)
-    return CopyAction(copying.index(vertex), source, copying.target, copy.owner, copying.mode, copy.unpacks is True, allows_wildcards=False)
+    return CopyAction(copying.index(vertex), source, copying.target, copying.owner, copying.mode, copy.unpacks is True, allows_wildcards=False)
 
 
 def _checksum(text: str) -> str:
@@ -167,7 +168,7 @@ def url_file_name(url: str) -> str:
         from urllib.parse import unquote
 
         last = unquote(last).rstrip("/").rpartition("/")[2]
-    return last if last not in ("", ".") else "__unnamed__"
+    return last if last not in ("", ".", "..") else "__unnamed__"
 
 
 def _created_by(copy: ins.Copy) -> str:

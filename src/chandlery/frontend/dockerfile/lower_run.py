@@ -34,6 +34,8 @@ def lower_run(state: StageState, run: ins.Run, sources: tuple[StageState, ...], 
     inputs = _Inputs(state.vertex)
     flags = [read_mount(text, lambda word: scope.expand(word, state.env)) for text in run.mounts]
     argv, mounts, summary = _command(state, run, inputs, scope)
+    if not argv:
+        raise Misplaced("RUN has no command", hint='write RUN command, or RUN ["program", "argument"]')
     for flag, text, source in zip(flags, run.mounts, sources, strict=True):
         mounts.append(_mount(state, flag, text, source, inputs, scope))
     network = Network(run.network)

@@ -153,14 +153,17 @@ def _number(item: str, base: int, field: str) -> int:
 def _size(item: str, field: str) -> int:
     """Bytes from "64m", "64MiB", "1.5g" or "4096" (docker/go-units, RAMInBytes)."""
     wrong = _bad(f"{item!r} is no size", "write size=64m, or a number of bytes", field)
-    found = re.fullmatch(r"([0-9. ]*[0-9.]) ?(?:([kmgtp])(?:i?b)?|b)?", item, re.IGNORECASE | re.ASCII)
-    if found is None:
+    end = max((item.rfind(char) for char in "0123456789. "), default=-1)
+    digits, unit = (item[:end] if item[end : end + 1] == " " else item[: end + 1]), item[end + 1 :].lower()
+    if end < 0 or "_" in digits or re.fullmatch(r"(?:[kmgtp](?:i?b)?|b)?", unit) is None:
         raise wrong
     try:
-        amount = float(found[1])
+        amount = float(digits)
     except ValueError:
         raise wrong from None
-    return int(amount * _SIZE_UNITS[found[2].lower()] if found[2] else amount)
+    if not 0 <= amount < 2**63:
+        raise wrong
+    return int(amount * _SIZE_UNITS.get(unit[:1], 1))
 
 
 def _check(mount: MountFlag, text: str) -> None:

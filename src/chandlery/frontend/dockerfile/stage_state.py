@@ -1,11 +1,14 @@
 """`StageState`: what lowering knows of one stage while its instructions apply, and `Command`, an instruction with the stages that it names.
 
+`dependencies` are the states that instructions copy or mount from, each with the place of the instruction.
+
 A state also stands for an image or a named context that only COPY --from or a mount names (`is_registered` False). It is mutable and
 lives for one lowering; a stage that builds on another copies what it inherits at the moment it starts.
 """
 
 from chandlery.frontend.dockerfile import instructions as ins
 from chandlery.frontend.dockerfile.lowered import HistoryTemplate, NamedContext, PinnedImage
+from chandlery.graph.source_range import SourceRange
 from chandlery.oci.image_config import ImageConfig
 from chandlery.oci.platform import Platform
 from chandlery.values import value
@@ -29,7 +32,7 @@ class StageState:
         self.context: NamedContext | None = None
         self.context_name = ""
         self.commands: list[Command] = []
-        self.dependencies: list[StageState] = []
+        self.dependencies: list[tuple[StageState, SourceRange]] = []
         self.is_resolved = False
         self.is_done = False
         self.has_triggers = False

@@ -58,7 +58,7 @@ class StageTable:
         for command in commands:
             for source in command.sources:
                 names_any = True
-                state.dependencies.append(source)
+                state.dependencies.append((source, command.instruction.source))
                 if source not in self.states:
                     self.add(source)
         return names_any
@@ -90,23 +90,27 @@ class StageTable:
         for state in self.states:
             circle = _circle(state, [], seen)
             if circle:
-                names = " -> ".join(item.display_name for item in circle)
+                (first, place), *_ = circle
+                names = " -> ".join(item.display_name for item, _ in (*circle, circle[0]))
                 hint = "move what both need into a stage of its own"
-                error = Misplaced(f"stages depend on each other in a circle: {names}", code="dockerfile.circular", hint=hint)
-                raise placed(error, self.dockerfile.text, circle[0].stage.source)
+                token = f"from={first.display_name}" if len(circle) == 1 else f"from={circle[1][0].display_name}"
+                error = Misplaced(f"stages depend on each other in a circle: {names}", code="dockerfile.circular", hint=hint, token=token)
+                raise placed(error, self.dockerfile.text, place)
 
     def known_names(self) -> list[str]:
         return [state.display_name for state in self.states if state.is_registered]
 
 
-def _circle(state: StageState, path: list[StageState], seen: set[int]) -> list[StageState]:
-    if state in path:
-        return [*path[path.index(state) :], state]
+def _circle(state: StageState, path: list[tuple[StageState, SourceRange]], seen: set[int]) -> list[tuple[StageState, SourceRange]]:
+    """The states of a circle that `state` leads into, each with the instruction that leads on; [] without one."""
+    for at, (earlier, _) in enumerate(path):
+        if earlier is state:
+            return path[at:]
     if id(state) in seen:
         return []
     seen.add(id(state))
-    for dependency in state.dependencies:
-        circle = _circle(dependency, [*path, state], seen)
+    for dependency, source in state.dependencies:
+        circle = _circle(dependency, [*path, (state, source)], seen)
         if circle:
             return circle
     return []
@@ -123,5 +127,5 @@ def reachable(target: StageState) -> list[StageState]:
         found[id(state)] = state
         if state.base is not None:
             waiting.append(state.base)
-        waiting.extend(state.dependencies)
+        waiting.extend(dependency for dependency, _ in state.dependencies)
     return list(found.values())
