@@ -58,6 +58,8 @@ class TarReader:
     def entries(self) -> "Iterator[Entry]":
         """Every member. Raises LyingRegistry layer.truncated, layer.malformed, layer.unsupported."""
         records: dict[bytes, bytes] = {}
+        if not self._advance():
+            raise _truncated("is empty")
         while True:
             self._skip(self._left)
             self._left = 0
@@ -123,7 +125,7 @@ class TarReader:
 
     def _next_chunk(self) -> None:
         if not self._advance():
-            raise LyingRegistry("the archive ends in the middle of a member", code="layer.truncated", hint="fetch or make the archive again")
+            raise _truncated("ends in the middle of a member")
 
     def _advance(self) -> bool:
         for chunk in self._chunks:
@@ -162,6 +164,10 @@ class TarReader:
 
 def malformed(what: str) -> LyingRegistry:
     return LyingRegistry(f"this is not a well-formed tar: {what}", code="layer.malformed", hint="fetch or make the archive again")
+
+
+def _truncated(what: str) -> LyingRegistry:
+    return LyingRegistry(f"the archive {what}", code="layer.truncated", hint="fetch or make the archive again")
 
 
 def is_header(block: bytes) -> bool:
