@@ -104,7 +104,10 @@ class Database:
         try:
             found: sqlite.Connection = self._local.connection
         except AttributeError:
-            found = self._connect()
+            try:
+                found = self._connect()
+            except sqlite.Error as error:
+                raise translate(error, self.path) from error
             self._local.connection = found
             self._connections.append(found)
         return found

@@ -12,9 +12,11 @@ import time
 from chandlery.content.filters import parse_filters
 from chandlery.content.race import reach
 from chandlery.content.references import records_using
+from chandlery.content.reserve import give_up, set_aside
 from chandlery.content.session import clean_dead_sessions
 from chandlery.content.sweep import empty_trash, sweep
-from chandlery.content.usage import Kind, UsageRow, list_disk, rows_of
+from chandlery.content.usage import Kind, OnDisk, UsageRow, list_disk, rows_of
+from chandlery.errors import NoSpace
 from chandlery.values import value
 
 TYPE_CHECKING = False
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from chandlery.content.store import Store
 
 _MEMO_LIFETIME_S = 30 * 86400.0
+_BATCH_WHEN_FULL = 50
 
 
 @value
@@ -88,26 +91,54 @@ def prune(
 ) -> PruneReport:
     """Remove what `policy` lets go, and all garbage. `also` are the sweeps of packages above, called once the rows are gone.
 
-    Raises RequestError request.bad-filter, and what Database raises.
+    Raises RequestError request.bad-filter before anything happens, and what Database raises; NoSpace only if the disk is so full that
+    not even the store's reserve helps.
     """
-    filters = parse_filters(policy.filters)
-    keep_s = max(policy.keep_duration_s, filters.unused_for_s)
-    if not dry_run:
+    parse_filters(policy.filters)
+    if dry_run:
+        victims = _victims(store, policy, list_disk(store.layout), clock(), delete=0)
+    else:
         clean_dead_sessions(store)
-    disk = list_disk(store.layout)
-    with store.db.transaction() as tx:
-        now = clock()
-        rows = [row for row in rows_of(tx, store.layout, disk, now) if row.kind is not Kind.IMAGE and filters.match(row)]
-        victims = _choose(rows, policy, _free_bytes(store.root), now - keep_s)
-        if not dry_run:
-            _delete_rows(tx, victims, now)
-    if not dry_run:
+        empty_trash(store.layout)
+        try:
+            victims = _remove(store, policy, also, clock, batch=None)
+        except NoSpace:
+            give_up(store.layout)
+            victims = _remove(store, policy, also, clock, batch=_BATCH_WHEN_FULL)
+        set_aside(store.layout)
+    return PruneReport(sum(row.size_bytes for row in victims), tuple(victims))
+
+
+def _remove(
+    store: "Store", policy: PrunePolicy, also: "Sequence[Callable[[Store], object]]", clock: "Callable[[], float]", *, batch: int | None
+) -> list[UsageRow]:
+    """Remove the victims, `batch` at a time: on a full disk the log of a few deleted rows fits where that of all would not."""
+    removed: list[UsageRow] = []
+    while True:
+        disk = list_disk(store.layout)
+        victims = _victims(store, policy, disk, clock(), delete=batch)
         reach("gc.rows-deleted")
         sweep(store, victims, disk)
         for sweep_others in also:
             sweep_others(store)
         empty_trash(store.layout)
-    return PruneReport(sum(row.size_bytes for row in victims), tuple(victims))
+        removed += victims
+        if batch is None or len(victims) < batch:
+            return removed
+
+
+def _victims(store: "Store", policy: PrunePolicy, disk: OnDisk, now: float, *, delete: int | None) -> list[UsageRow]:
+    """Choose what goes and delete the rows of the first `delete` (None: of all, 0: of none), in one transaction. What was deleted; all for 0."""
+    filters = parse_filters(policy.filters)
+    used_before = now - max(policy.keep_duration_s, filters.unused_for_s)
+    with store.db.transaction(durable=delete != 0) as tx:
+        rows = [row for row in rows_of(tx, store.layout, disk, now) if row.kind is not Kind.IMAGE and filters.match(row)]
+        victims = _choose(rows, policy, _free_bytes(store.root), used_before)
+        if delete == 0:
+            return victims
+        victims = victims[:delete]
+        _delete_rows(tx, victims, now)
+    return victims
 
 
 def _choose(rows: "Sequence[UsageRow]", policy: PrunePolicy, free_bytes: int, used_before: float) -> list[UsageRow]:

@@ -15,6 +15,7 @@
     R/builds/<id>.new/          a build directory that is being made: no lock is held yet
     R/locks/<name>              flocked while one process runs the step (or fetches the layer) of that name
     R/trash/<random>            removed from its place, being deleted
+    R/reserve                   1 MiB of nothing, which a prune of a full disk gives up first (reserve.py)
 
 Lock rules, in the order in which locks may be taken:
 
@@ -94,6 +95,10 @@ class StoreLayout:
     @property
     def locks(self) -> str:
         return self.root + "/locks"
+
+    @property
+    def reserve(self) -> str:
+        return self.root + "/reserve"
 
     @property
     def trash(self) -> str:

@@ -63,7 +63,8 @@ class Session:
         with faults.translated(self._layout.root):
             if self._leases < 0:
                 self._leases = os.open(f"{self.directory}/leases", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            text = "".join([f"{kind} {name}\n" for name in names]).encode()
+            # the first newline ends whatever a write that ran out of space may have left
+            text = "".join(["\n", *[f"{kind} {name}\n" for name in names]]).encode()
             if os.write(self._leases, text) != len(text):
                 raise faults.no_space(self._layout.root)
 
@@ -181,7 +182,7 @@ def _leases_in(path: str) -> "Iterable[tuple[str, str]]":
             lines = file.read().split("\n")
     except FileNotFoundError:
         return
-    for line in lines[:-1]:
+    for line in lines:
         kind, _, name = line.partition(" ")
         if kind in LEASE_KINDS:
             yield kind, name

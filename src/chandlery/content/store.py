@@ -90,6 +90,9 @@ def _check_root(layout: StoreLayout) -> None:
     if not is_made:
         for name in DIRECTORIES:
             os.makedirs(f"{layout.root}/{name}", 0o700, exist_ok=True)
+        from chandlery.content.reserve import set_aside
+
+        set_aside(layout)
 
 
 def _make_root(layout: StoreLayout) -> None:
