@@ -6,7 +6,7 @@
     R/snapshots/<id>/fs         a committed layer as an overlay lower. Renamed here inside the transaction that adds its row
     R/objects/ab/<key>          file contents of cache volumes (package volume)
     R/volumes/<id>/<name>/      directories of a cache volume (package volume), each flocked by whoever uses it
-    R/git/<name>                mirrors of git remotes (package source)
+    R/git/<name>                mirrors of git remotes (package source); R/git/<name>.lock is flocked by whoever uses one
     R/contexts/<name>           what is remembered of local contexts (package source)
     R/logs/<build id>.log       output of a build; stays after it
     R/builds/<id>/lock          flocked by the running build for as long as it lives

@@ -12,6 +12,7 @@ from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
 from chandlery.content.session import live_leases
 from chandlery.content.usage import Kind, OnDisk, UsageRow
+from chandlery.linux.flock import FileLock
 from chandlery.linux.removal import remove_tree
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def sweep(store: "Store", victims: "Sequence[UsageRow]", disk: OnDisk) -> None:
         if row.kind is Kind.LOG:
             _discard(layout, f"{layout.logs}/{row.description}")
         elif row.kind is Kind.GIT:
-            _discard(layout, f"{layout.git}/{row.id}")
+            _discard_mirror(layout, f"{layout.git}/{row.id}")
     _discard_abandoned(layout)
     reach("gc.swept")
 
@@ -72,6 +73,17 @@ def _discard_blob(layout: "StoreLayout", digest: str, written_at: float) -> None
     away = _discard(layout, layout.blob(digest))
     if away and os.stat(away).st_mtime != written_at:
         os.rename(away, layout.blob(digest))
+
+
+def _discard_mirror(layout: "StoreLayout", path: str) -> None:
+    """Unless somebody uses it; then it is young again, too."""
+    lock = FileLock(path + ".lock")
+    if lock.try_acquire():
+        try:
+            _discard(layout, path)
+            os.unlink(lock.path)
+        finally:
+            lock.release()
 
 
 def _discard(layout: "StoreLayout", path: str) -> str:

@@ -77,6 +77,7 @@ def list_disk(layout: "StoreLayout") -> OnDisk:
     mirrors = tuple(
         UsageRow(Kind.GIT, name, _size(f"{layout.git}/{name}"), found.st_mtime, found.st_mtime, False, False, f"mirror {name}")
         for name, found in _entries(layout.git)
+        if not name.endswith(".lock")
     )
     return OnDisk(blobs, logs, mirrors)
 

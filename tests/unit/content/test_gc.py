@@ -10,6 +10,7 @@ from chandlery.content.gc import PrunePolicy, default_policies, is_exceeded, pru
 from chandlery.content.usage import YOUNG_S, Kind, usage
 from chandlery.content.verify import garbage, verify
 from chandlery.errors import RequestError
+from chandlery.linux.flock import FileLock
 from chandlery.oci.digest import sha256
 
 EVERYTHING = PrunePolicy()
@@ -229,6 +230,13 @@ def test_git_mirrors_go_whole(store, shelf):
     os.makedirs(store.layout.git + "/mirror/objects/pack")
     assert [row.id for row in prune(store, PrunePolicy(filters=("type=git",))).removed] == ["mirror"]
     assert os.listdir(store.layout.git) == []
+
+
+def test_a_git_mirror_in_use_stays(store, shelf):
+    os.makedirs(store.layout.git + "/mirror")
+    with FileLock(store.layout.git + "/mirror.lock"):
+        prune(store, EVERYTHING)
+        assert sorted(os.listdir(store.layout.git)) == ["mirror", "mirror.lock"]
 
 
 def test_what_a_crash_left_is_removed(store, shelf):
