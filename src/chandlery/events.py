@@ -5,13 +5,10 @@ from several threads and must not block for long. `step` numbers are those that 
 in the order in which steps become known; `at_s` are seconds since the epoch.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from chandlery.values import value
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Outcome(StrEnum):
@@ -89,8 +86,7 @@ class BuildFinished:
 
 
 Event = BuildStarted | StepStarted | StepLog | StepProgress | StepFinished | Warned | BuildFinished
-if TYPE_CHECKING:
-    EventSink = Callable[[Event], None]
+EventSink = Callable[[Event], None]
 
 
 def discard(_: Event) -> None:

@@ -4,12 +4,13 @@ import os
 import sys
 
 from chandlery.cli.output_flag import parse_output
-from chandlery.cli.quantities import parse_size, parse_whole
-from chandlery.engine.request import BuildRequest, Output, OutputKind, Pairs, SecretSource
+from chandlery.engine.request import BuildRequest, Output, OutputKind, Pairs
 from chandlery.errors import RequestError
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import Limits
+from chandlery.quantities import parse_size, parse_whole
 from chandlery.runtime.process import Ulimit
+from chandlery.runtime.secrets import SecretSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _secret(item: str, environment: "Mapping[str, str]") -> SecretSource:
     path = source or name
     if not os.path.isfile(path):
         raise RequestError(f"--secret {name}: there is no file {path}", code="request.missing-secret", hint="check src=, or use env=")
-    return SecretSource(name, path=os.path.abspath(path))
+    return SecretSource(name, file=os.path.abspath(path))
 
 
 def _network(text: str) -> Network:

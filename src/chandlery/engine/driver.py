@@ -7,11 +7,11 @@ running steps are cancelled, and the first error is raised when all have ended. 
 from chandlery.buildcache.records import RecordStore
 from chandlery.engine.crew import Crew
 from chandlery.engine.steps import StepBook
-from chandlery.errors import Cancelled, ChandleryError, InternalError
+from chandlery.errors import Cancelled, ChandleryError, InternalError, StoreError
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
 from chandlery.graph.vertex import Graph
 from chandlery.solver.actions import Action, DigestInputs, Execute, FindTwin, LookUp, Stop
-from chandlery.solver.facts import Executed, Fact, Failed, KeyFound, KeyMissing, Wanted
+from chandlery.solver.facts import Fact, Failed, KeyFound, KeyMissing, Wanted
 from chandlery.solver.solver import Solver, State
 
 TYPE_CHECKING = False
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    def __init__(self, *, graph: Graph, solver: Solver, records: RecordStore, tasks: "Tasks", crew: Crew, book: StepBook) -> None:
+    def __init__(
+        self, *, graph: Graph, solver: Solver, records: RecordStore, tasks: "Tasks", crew: Crew, book: StepBook, is_shown: "Callable[[str], bool]"
+    ) -> None:
         self._graph = graph
         self._solver = solver
         self._records = records
         self._tasks = tasks
         self._crew = crew
         self._book = book
+        self._is_shown = is_shown
         self._shown: set[int] = set()
         self._failure: BaseException | None = None
 
@@ -48,6 +51,8 @@ class Driver:
             raise
         if self._failure is not None:
             raise self._failure
+        if self._solver.is_stopped:
+            raise StoreError("results of this build keep disappearing from the store", code="store.vanishing", hint="does something delete files in it?")
 
     def _loop(self) -> None:
         waiting: list[Action] = self._solver.handle(Wanted())
@@ -114,12 +119,7 @@ class Driver:
             if canonical in self._shown or isinstance(described.op, ScratchOp | ContextOp | HttpOp | ExportOp):
                 continue
             is_untouched = self._solver.state(vertex) is State.IDLE or self._solver.is_hit(vertex)
-            if is_untouched or isinstance(described.op, ImageOp):
+            if is_untouched or (isinstance(described.op, ImageOp) and not self._is_shown(described.name)):
                 self._shown.add(canonical)
                 key = self._solver.keys[vertex]
                 self._book.cached(described.name, key=str(key.digest) if key else "")
-
-
-def executed(vertex: int, result: object) -> Fact:
-    """The fact that a piece of work ended well."""
-    return Executed(vertex, result)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import UNLIMITED, Limits
 from chandlery.runtime.process import Ulimit
+from chandlery.runtime.secrets import SecretSource
 from chandlery.values import value
 
 Pairs = tuple[tuple[str, str], ...]
@@ -38,15 +39,6 @@ class Output:
 
     def is_set(self, name: str) -> bool:
         return self.option(name).lower() in ("true", "1")
-
-
-@value
-class SecretSource:
-    """Where a secret's value comes from: a file's path, or an environment variable's name; read when a step needs it, never stored."""
-
-    id: str
-    path: str = ""
-    env: str = ""
 
 
 @value

@@ -85,7 +85,16 @@ def content_key(vertex: Vertex, root: CacheKey | None, digests: "Mapping[int, Di
 def _key(op: Op, inputs: list[dict[str, str]]) -> CacheKey:
     described = op_document(op)
     document = canonical.encode({"v": CACHE_KEY_VERSION, "op": described, "inputs": inputs})
-    return CacheKey(sha256(document), document, sha256(canonical.encode({"v": CACHE_KEY_VERSION, "op": described})))
+    return CacheKey(sha256(document), document, _operation_digest(described))
+
+
+def operation_digest(op: Op) -> Digest:
+    """What steps share that do the same on whatever inputs."""
+    return _operation_digest(op_document(op))
+
+
+def _operation_digest(described: "dict[str, Any]") -> Digest:
+    return sha256(canonical.encode({"v": CACHE_KEY_VERSION, "op": described}))
 
 
 def op_document(op: Op) -> "dict[str, Any]":

@@ -72,13 +72,13 @@ class Solver:
         self._same_as = _twins_by_key(self.keys, graph)
         self._progress = [_Progress() for _ in graph.vertices]
         self._dependents: dict[int, set[int]] = {}
-        self._is_stopped = False
+        self.is_stopped = False
         self._tainted = _tainted(graph)
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do: all targets are DONE, or a failure stopped the build and nothing runs any more."""
-        if self._is_stopped:
+        if self.is_stopped:
             busy = (State.LOOKING, State.DIGESTING, State.LOOKING_BY_CONTENT, State.TWINNING, State.RUNNING)
             return all(item.state not in busy for item in self._progress)
         return all(self._of(target).state is State.DONE for target in self._graph.targets)
@@ -125,7 +125,7 @@ class Solver:
                 return self._finish(fact.vertex, fact.result)
             case Failed():
                 self._of(fact.vertex).state = State.FAILED
-                was_stopped, self._is_stopped = self._is_stopped, True
+                was_stopped, self.is_stopped = self.is_stopped, True
                 return [] if was_stopped else [Stop()]
             case ResultLost():
                 return self._revoke(fact)
@@ -141,7 +141,7 @@ class Solver:
 
     def _demand(self, vertex: int) -> list[Action]:
         known, described = self._progress[vertex], self._vertex(vertex)
-        if known.state is not State.IDLE or self._is_stopped:
+        if known.state is not State.IDLE or self.is_stopped:
             return []
         if isinstance(described.op, _SOURCES):
             known.state = State.RUNNING
@@ -164,7 +164,7 @@ class Solver:
     def _advance(self, vertex: int) -> list[Action]:
         """Take a vertex that missed one stage further, if all its inputs are there."""
         known, described = self._progress[vertex], self._vertex(vertex)
-        if self._is_stopped:
+        if self.is_stopped:
             known.state = State.IDLE if known.state is not State.FAILED else known.state
             return []
         if any(self._of(source).state is not State.DONE for source in described.inputs):

@@ -1,0 +1,78 @@
+"""`BaseLayers`: brings layers of base images onto this machine when a step or an export needs their files, and not before."""
+
+from chandlery.content.session import Session
+from chandlery.engine.steps import Step, StepBook
+from chandlery.errors import InternalError, Lost, StoreError
+from chandlery.events import Outcome
+from chandlery.source.image import ImageSource, PinnedImage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.source.layer_fetch import LayerProgress
+
+
+class BaseLayers:
+    """For one build. `images` are (pinned image, the name of its step) in the order of the Dockerfile. Safe for threads: an image is fetched once."""
+
+    def __init__(self, source: ImageSource, session: Session, book: StepBook) -> None:
+        from threading import Lock
+
+        self._source = source
+        self._session = session
+        self._book = book
+        self._images: list[tuple[PinnedImage, str]] = []
+        self._snapshots: dict[str, str] = {}
+        self._lock = Lock()
+        self._shown: set[str] = set()
+
+    def know(self, image: PinnedImage, step_name: str) -> None:
+        self._images.append((image, step_name))
+
+    def fetch(self, diff_id: str) -> str:
+        """The snapshot of a base layer, fetched with its whole image if need be. Raises RegistryError; StoreError for one that nobody has any more."""
+        with self._lock:
+            if diff_id not in self._snapshots:
+                self._materialise(diff_id)
+            return self._snapshots[diff_id]
+
+    def is_shown(self, step_name: str) -> bool:
+        """Whether the pull of an image was shown as a step."""
+        return step_name in self._shown
+
+    def _materialise(self, diff_id: str) -> None:
+        image, name = next(((image, name) for image, name in self._images if diff_id in image.config.diff_ids), (None, ""))
+        if image is None:
+            raise InternalError(f"no pinned image has the layer {diff_id}")
+        shown = _Shown(self._book, name)
+        try:
+            snapshots = self._source.materialise(image, self._session, on_progress=shown.progress)
+        except Lost as lost:
+            shown.finish(Outcome.FAILED, "store.base-lost")
+            hint = f"make or pull {image.reference.familiar} again"
+            raise StoreError(f"a layer of {image.reference.familiar} is gone from the store ({lost.what})", code="store.base-lost", hint=hint) from lost
+        except BaseException as failure:
+            shown.finish(Outcome.FAILED, getattr(failure, "code", "internal"))
+            raise
+        if shown.step is not None:
+            self._shown.add(name)
+        shown.finish(Outcome.DONE)
+        self._snapshots.update(zip(map(str, image.config.diff_ids), snapshots, strict=True))
+
+
+class _Shown:
+    """The step of a pull, shown from its first byte on; an image that is here makes none."""
+
+    def __init__(self, book: StepBook, name: str) -> None:
+        self._book = book
+        self._name = name
+        self.step: Step | None = None
+
+    def progress(self, progress: "LayerProgress") -> None:
+        if self.step is None:
+            self.step = self._book.start(self._name)
+        self.step.moved(progress.moved_bytes)
+        self.step.progress(str(progress.layer)[:19], progress.done_bytes, progress.total_bytes)
+
+    def finish(self, outcome: Outcome, error_code: str = "") -> None:
+        if self.step is not None:
+            self.step.finish(outcome, error_code=error_code)

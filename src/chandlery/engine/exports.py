@@ -1,0 +1,224 @@
+"""`Exports`: makes a request's outputs from the target's file system: files, archives, images in the store and in registries.
+
+Exports are vertices of the graph: a layer that turns out to be gone while it is packed or pushed is Lost, and takes the way back through the solver. An output
+is written under a temporary name beside its destination and renamed when it is whole.
+"""
+
+import os
+import sys
+
+from chandlery.content.session import Session
+from chandlery.content.store import Store
+from chandlery.engine.request import Output, OutputKind
+from chandlery.engine.steps import Step
+from chandlery.errors import RequestError
+from chandlery.exporter import assemble
+from chandlery.exporter.assemble import Image, ImageRecipe
+from chandlery.exporter.image_store import ImageNames
+from chandlery.oci import image_config, reference
+from chandlery.oci.descriptor import Descriptor
+from chandlery.oci.digest import Digest
+from chandlery.oci.reference import Reference
+from chandlery.snapshot.state import FileSystem
+from chandlery.source.layer_forms import LayerForms
+from chandlery.values import value
+from chandlery.worker.mounter import Mounter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO
+
+    from chandlery.registry.client import RegistryClient
+
+_NAMES = {
+    OutputKind.LOCAL: "exporting to client directory", OutputKind.TAR: "exporting to client tarball", OutputKind.OCI: "exporting to oci image format",
+    OutputKind.DOCKER: "exporting to docker image format", OutputKind.IMAGE: "exporting to image", OutputKind.CACHE_ONLY: "keeping the cache only",
+}  # fmt: skip
+
+
+@value
+class Exported:
+    """What an export made, for the result; digests are "" where there is no such document."""
+
+    config_digest: str = ""
+    image_digest: str = ""
+    descriptor: Descriptor | None = None
+    names: tuple[str, ...] = ()
+
+
+class Exports:
+    """For one build. `mount_from` knows repositories that are likely to have base layers, by registry and diff id."""
+
+    def __init__(
+        self,
+        *,
+        outputs: tuple[Output, ...],
+        tags: tuple[str, ...],
+        recipe: ImageRecipe,
+        clamp_s: int | None,
+        store: Store,
+        session: Session,
+        forms: LayerForms,
+        mounter: "Callable[[], Mounter]",
+        client: "Callable[[], RegistryClient]",
+        origins: tuple[tuple[Reference, tuple[Descriptor, ...]], ...],
+    ) -> None:
+        self._outputs = outputs
+        self._tags = tuple(reference.parse(tag) for tag in tags)
+        self._recipe = recipe
+        self._clamp_s = clamp_s
+        self._store = store
+        self._session = session
+        self._forms = forms
+        self._mounter = mounter
+        self._client = client
+        self._origins = origins
+        self.made: list[Exported] = []
+
+    def name(self, output: int) -> str:
+        chosen = self._outputs[output]
+        return "exporting to image and pushing" if chosen.is_set("push") else _NAMES[chosen.kind]
+
+    def is_instant(self, output: int, result: FileSystem) -> bool:
+        chosen = self._outputs[output]
+        if chosen.kind is OutputKind.CACHE_ONLY:
+            return True
+        is_stored = chosen.kind is OutputKind.IMAGE and not chosen.is_set("push") and self._clamp_s is None
+        return is_stored and all(self._forms.has_diff_id(layer) for layer in result.layers)
+
+    def run(self, output: int, result: FileSystem, step: Step) -> None:
+        """Make one output. Raises Lost, RegistryError, RequestError, MachineError."""
+        chosen = self._outputs[output]
+        match chosen.kind:
+            case OutputKind.CACHE_ONLY:
+                return
+            case OutputKind.LOCAL | OutputKind.TAR:
+                self._files(chosen, result)
+            case OutputKind.IMAGE:
+                self.made.append(self._push(chosen, result, step) if chosen.is_set("push") else self._store_image(chosen, result))
+            case OutputKind.OCI | OutputKind.DOCKER:
+                self.made.append(self._archive(chosen, result, step))
+
+    def _files(self, chosen: Output, result: FileSystem) -> None:
+        from chandlery.exporter import files
+
+        with self._mounter().view(self._forms.directories(result)) as view:
+            if chosen.kind is OutputKind.LOCAL:
+                files.write_directory(chosen.destination, view)
+            else:
+                with _destination(chosen.destination) as out:
+                    files.write_tar(out, view, clamp_s=self._clamp_s)
+
+    def _store_image(self, chosen: Output, result: FileSystem) -> Exported:
+        diff_ids = tuple(self._forms.diff_id(layer, clamp_s=self._clamp_s) for layer in result.layers)
+        config = image_config.encode(assemble.assemble(self._recipe, result.layers, diff_ids))
+        names = self._names(chosen)
+        digest = ImageNames(self._store, self._session).put(tuple(str(name) for name in names), config, diff_ids)
+        return Exported(str(digest), str(digest), None, tuple(name.familiar for name in names))
+
+    def _names(self, chosen: Output) -> tuple[Reference, ...]:
+        named = tuple(reference.parse(name) for name in chosen.option("name").split(",") if name)
+        return named or self._tags
+
+    def _image(self, chosen: Output, result: FileSystem, step: Step) -> Image:
+        """The whole image with blobs for every layer, made where they don't exist yet."""
+        from chandlery.layer.compression import Compression
+        from chandlery.source.layer_forms import BlobForm, layer_media_type
+
+        wanted = chosen.option("compression", "gzip")
+        level = chosen.option("compression-level")
+        form = BlobForm(
+            Compression.NONE if wanted == "uncompressed" else Compression(wanted),
+            int(level) if level else None,
+            chosen.is_set("force-compression"),
+            self._clamp_s,
+        )
+        is_docker = chosen.option("oci-mediatypes", "false" if chosen.kind is OutputKind.DOCKER else "true") in ("false", "0") and wanted != "zstd"
+        made = [self._forms.blob(layer, form, report=step.progress) for layer in result.layers]
+        config = assemble.assemble(self._recipe, result.layers, tuple(diff_id for diff_id, _ in made))
+        layers = tuple(Descriptor(layer_media_type(blob.media_type, is_docker=is_docker), blob.digest, blob.size_bytes) for _, blob in made)
+        return assemble.with_manifest(config, layers, is_docker=is_docker)
+
+    def _archive(self, chosen: Output, result: FileSystem, step: Step) -> Exported:
+        from chandlery.exporter import archive
+
+        if chosen.kind is OutputKind.DOCKER and not chosen.destination:
+            return self._store_image(chosen, result)
+        image = self._image(chosen, result, step)
+        names = self._names(chosen)
+        write = archive.write_oci if chosen.kind is OutputKind.OCI else archive.write_docker
+        if chosen.kind is OutputKind.DOCKER and not archive.is_loadable(image):
+            raise RequestError("docker can't load zstd layers", code="request.bad-output", hint="leave compression=zstd away, or use type=oci")
+        with _destination(chosen.destination) as out:
+            write(out, image, tuple(str(name) for name in names), lambda blob: self._store.blobs.open(blob.digest))  # type: ignore[arg-type,return-value]
+        return _exported(image, names)
+
+    def _push(self, chosen: Output, result: FileSystem, step: Step) -> Exported:
+        from chandlery.registry.push import PushProgress, push
+
+        image = self._image(chosen, result, step)
+        names = self._names(chosen)
+        self._store.blobs.put(image.config_blob, session=self._session)
+        self._store.blobs.put(image.manifest.raw, session=self._session)
+        blobs = (image.manifest.config, *image.manifest.layers)
+
+        def report(progress: PushProgress) -> None:
+            step.progress("pushing", progress.done_bytes, progress.total_bytes)
+
+        for name in names:
+            receipt = push(
+                self._client(),
+                name,
+                blobs=blobs,
+                open_blob=lambda blob: self._store.blobs.open(blob.digest),
+                manifest=image.manifest,
+                mount_from=self._mountable(name),
+                on_progress=report,
+            )
+            step.moved(receipt.bytes_moved)
+        stored = ImageNames(self._store, self._session)
+        stored.put(tuple(map(str, names)), image.config_blob, self._diff_ids(image), manifest_digest=image.manifest.digest)
+        return _exported(image, names)
+
+    @staticmethod
+    def _diff_ids(image: Image) -> tuple[Digest, ...]:
+        return image_config.decode(image.config_blob).diff_ids
+
+    def _mountable(self, name: Reference) -> dict[Digest, str]:
+        """Repositories of the same registry that have base layers."""
+        return {layer.digest: origin.repository for origin, layers in self._origins for layer in layers if origin.registry == name.registry}
+
+
+def _exported(image: Image, names: tuple[Reference, ...]) -> Exported:
+    described = Descriptor(image.manifest.media_type, image.manifest.digest, len(image.manifest.raw))
+    return Exported(str(image.config_digest), str(image.manifest.digest), described, tuple(name.familiar for name in names))
+
+
+class _destination:
+    """A file to write an output to: standard output, or a temporary name that becomes the path when the block ends well."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._temporary = f"{path}.{os.getpid()}.tmp"
+
+    def __enter__(self) -> "IO[bytes]":
+        if self._path == "-":
+            self._file: IO[bytes] = sys.stdout.buffer
+            return self._file
+        try:
+            os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
+            self._file = open(self._temporary, "wb")
+        except OSError as error:
+            raise RequestError(f"can't write {self._path}: {error.strerror}", code="request.unwritable", hint="check the output's dest=") from error
+        return self._file
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._path == "-":
+            self._file.flush()
+            return
+        self._file.close()
+        if kind is None:
+            os.replace(self._temporary, self._path)
+        else:
+            os.unlink(self._temporary)

@@ -1,0 +1,181 @@
+"""One build, request to result: the line that design.md draws, top to bottom.
+
+open -> parse -> pin, lower -> digest contexts -> solve (steps, then exports) -> result
+"""
+
+import time
+
+from chandlery.buildcache.records import RecordStore
+from chandlery.content.steplock import StepLocks
+from chandlery.engine.base_layers import BaseLayers
+from chandlery.engine.contexts import Contexts, OpenedContext, open_context
+from chandlery.engine.driver import Driver
+from chandlery.engine.exports import Exports
+from chandlery.engine.lowering import RequestPinner, lower_options, named_directories
+from chandlery.engine.pinning import pin_and_lower
+from chandlery.engine.recipe import created_time, epoch_of, recipe_of
+from chandlery.engine.request import BuildRequest, BuildResult, Output
+from chandlery.engine.steps import StepBook
+from chandlery.engine.tasks import BuildTasks
+from chandlery.engine.tools import Tools
+from chandlery.engine.workshop import Workshop
+from chandlery.errors import ChandleryError, InputError
+from chandlery.events import BuildFinished, BuildStarted, EventSink
+from chandlery.frontend.dockerfile.excerpt import render
+from chandlery.frontend.dockerfile.instructions import Dockerfile
+from chandlery.frontend.dockerfile.lowered import ImageReference, Lowered
+from chandlery.frontend.dockerfile.parse import parse
+from chandlery.graph.op import ContextOp, ExportOp, FileOp, ImageOp
+from chandlery.graph.selection import selections
+from chandlery.graph.source_range import SourceRange
+from chandlery.graph.vertex import Graph, Vertex
+from chandlery.oci.digest import Digest
+from chandlery.solver.solver import Solver
+from chandlery.source.image import PinnedImage
+from chandlery.source.layer_forms import LayerForms
+
+
+def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
+    """Run one build. Raises the first failure as a ChandleryError that says where it came from; nothing of it goes on behind that."""
+    started_at_s = time.time()
+    book = StepBook(sink)
+    sink(BuildStarted(tools.session.id, started_at_s, tools.store.layout.log(tools.session.id)))
+    error_code = "internal"
+    try:
+        result = _Build(request, tools, book, started_at_s).run()
+        error_code = ""
+        return result
+    except ChandleryError as failure:
+        error_code = failure.code
+        raise
+    finally:
+        sink(BuildFinished(tools.session.id, time.time(), error_code))
+
+
+class _Build:
+    """The state of one run, each part made by the step of the line that is named for it."""
+
+    def __init__(self, request: BuildRequest, tools: Tools, book: StepBook, started_at_s: float) -> None:
+        self._request = request
+        self._tools = tools
+        self._book = book
+        self._started_at_s = started_at_s
+
+    def run(self) -> BuildResult:
+        opened = open_context(self._request, store=self._tools.store, session=self._tools.session, book=self._book)
+        try:
+            dockerfile = parse(opened.dockerfile_text, file=opened.dockerfile_name)
+            self._remark(dockerfile)
+            options = lower_options(self._request)
+            lowered, images = pin_and_lower(dockerfile, options, RequestPinner(self._request, self._tools), self._book)
+            self._warn_unused(lowered)
+            contexts = Contexts(self._tools.store, opened, named_directories(self._request))
+            return self._solve(lowered, images, contexts)
+        except ChandleryError as failure:
+            _add_excerpt(failure, opened)
+            raise
+
+    def _solve(self, lowered: Lowered, images: dict[ImageReference, PinnedImage], contexts: Contexts) -> BuildResult:
+        tools = self._tools
+        outputs = self._request.outputs or (Output(),)
+        graph = _with_exports(lowered, outputs)
+        base = BaseLayers(tools.images, tools.session, self._book)
+        _know_images(base, graph, images)
+        forms = LayerForms(tools.store, tools.snapshots, tools.session, fetch=base.fetch)
+        epoch_s = epoch_of(lowered)
+        solver = Solver(graph, _context_digests(graph, contexts))
+        records = RecordStore(tools.store, tools.session)
+        with Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
+            exports = Exports(
+                outputs=outputs,
+                tags=self._request.tags,
+                recipe=recipe_of(lowered, epoch_s),
+                clamp_s=epoch_s,
+                store=tools.store,
+                session=tools.session,
+                forms=forms,
+                mounter=workshop.mounter,
+                client=tools.client,
+                origins=tuple((image.reference, image.layers) for image in images.values() if not image.is_local),
+            )
+            tasks = BuildTasks(
+                graph=graph,
+                keys=solver.keys,
+                fresh=solver.is_fresh,
+                worker=workshop.worker,
+                exports=exports,
+                records=records,
+                locks=StepLocks(tools.store.layout),
+                book=self._book,
+                cancelled=workshop.crew.cancelled.is_set,
+                created=lambda: created_time(epoch_s),
+            )
+            Driver(graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown).run()
+        contexts.save()
+        return self._result(exports)
+
+    def _result(self, exports: Exports) -> BuildResult:
+        first = next((made for made in exports.made if made.descriptor is not None), exports.made[0] if exports.made else None)
+        described = first.descriptor if first is not None else None
+        return BuildResult(
+            build_id=self._tools.session.id,
+            image_digest=first.image_digest if first is not None else "",
+            config_digest=first.config_digest if first is not None else "",
+            descriptor=(("mediaType", described.media_type), ("digest", str(described.digest)), ("size", str(described.size_bytes))) if described else (),
+            names=tuple(name for made in exports.made for name in made.names),
+            steps=tuple(self._book.outcomes),
+            warnings=tuple(self._book.warnings),
+            bytes_moved=sum(step.bytes_moved for step in self._book.outcomes),
+            seconds=time.time() - self._started_at_s,
+            log_path=self._tools.store.layout.log(self._tools.session.id),
+        )
+
+    def _remark(self, dockerfile: Dockerfile) -> None:
+        if dockerfile.syntax:
+            self._book.warn("dockerfile.syntax-ignored", f"# syntax={dockerfile.syntax} is read, but its front end is not fetched: Chandlery's own is used")
+
+    def _warn_unused(self, lowered: Lowered) -> None:
+        if lowered.unused_build_args:
+            self._book.warn("build-arg.unused", f"One or more build-args {list(lowered.unused_build_args)} were not consumed")
+
+
+def _with_exports(lowered: Lowered, outputs: tuple[Output, ...]) -> Graph:
+    vertices = list(lowered.graph.vertices)
+    targets = []
+    for index in range(len(outputs)):
+        targets.append(len(vertices))
+        vertices.append(Vertex(ExportOp(index), (lowered.target,)))
+    return Graph(tuple(vertices), tuple(targets))
+
+
+def _know_images(base: BaseLayers, graph: Graph, images: dict[ImageReference, PinnedImage]) -> None:
+    names = {vertex.op.manifest_digest: vertex.name for vertex in graph.vertices if isinstance(vertex.op, ImageOp)}
+    for image in images.values():
+        base.know(image, names.get(image.manifest_digest, f"FROM {image.reference}"))
+
+
+def _context_digests(graph: Graph, contexts: Contexts) -> dict[tuple[int, int], Digest]:
+    """The digest of every selection of a local context that the build needs; a missing file is reported at its instruction, before anything runs."""
+    from chandlery.engine.failures import with_source
+
+    digests: dict[tuple[int, int], Digest] = {}
+    for vertex_id in sorted(graph.needed()):
+        vertex = graph.vertices[vertex_id]
+        for index, selected in selections(vertex.op).items():
+            source = graph.vertices[vertex.inputs[index]].op
+            if isinstance(source, ContextOp):
+                try:
+                    digests[vertex_id, index] = contexts.get(source.name).digest(selected, allows_wildcards=isinstance(vertex.op, FileOp))
+                except InputError as failure:
+                    raise with_source(failure, vertex) from failure
+    return digests
+
+
+def _add_excerpt(failure: ChandleryError, opened: OpenedContext) -> None:
+    """Show the lines that an error points at, where it does and nobody has yet."""
+    where = getattr(failure, "where", "")
+    if not where or getattr(failure, "excerpt", ""):
+        return
+    file, line, column = str(where).rsplit(":", 2)
+    if file == opened.dockerfile_name:
+        failure.excerpt = render(opened.dockerfile_text, SourceRange(file, int(line), int(column)))  # type: ignore[attr-defined]

@@ -1,0 +1,231 @@
+"""What the driver has done for it: one method for each of the solver's actions that does something. Runs in the crew's threads.
+
+A step runs under a lock of its key's name, held across processes: the second build that wants the same step waits, then finds the first one's record.
+Results are recorded before anyone is told of them. A layer that turns out to be gone is reported as ResultLost, never as an error.
+"""
+
+import time
+
+from chandlery.buildcache.record import StepRecord
+from chandlery.buildcache.records import RecordStore
+from chandlery.content.steplock import StepLocks
+from chandlery.engine.failures import with_source
+from chandlery.engine.steps import Step, StepBook
+from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost
+from chandlery.events import Outcome
+from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
+from chandlery.graph.selection import selections
+from chandlery.graph.vertex import Graph, Vertex
+from chandlery.oci.digest import Digest
+from chandlery.snapshot.state import FileSystem, LayerRef
+from chandlery.solver.actions import DigestInputs, Execute, FindTwin
+from chandlery.solver.cache_key import CacheKey
+from chandlery.solver.facts import Digested, Executed, Fact, Failed, NoTwin, ResultLost, TwinFound
+from chandlery.values import replace
+from chandlery.worker.results import ContextFiles, HttpFile, Made
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Worker(Protocol):
+        """Makes results: see worker.local.LocalWorker."""
+
+        def execute(self, vertex: Vertex, inputs: "tuple[object, ...]", step: Step, *, is_fresh: bool) -> Made: ...
+        def digest(self, selected: tuple[str, ...], source: object, *, is_copy: bool) -> Digest: ...
+        def has_same_content(self, one: LayerRef, other: LayerRef) -> bool: ...
+        def check_secrets(self, vertex: Vertex) -> None: ...
+
+    class Exports(Protocol):
+        """Makes outputs: see engine.exports.Exports."""
+
+        def run(self, output: int, result: FileSystem, step: Step) -> None: ...
+        def is_instant(self, output: int, result: FileSystem) -> bool: ...
+        def name(self, output: int) -> str: ...
+
+
+STEP_TIMEOUT_S = 24 * 3600.0
+
+
+class BuildTasks:
+    """For one build. `fresh(vertex)` says that the vertex must not be answered from records; `now` is the layers' created time."""
+
+    def __init__(
+        self,
+        *,
+        graph: Graph,
+        keys: "tuple[CacheKey | None, ...]",
+        fresh: "Callable[[int], bool]",
+        worker: "Callable[[], Worker]",
+        exports: "Exports",
+        records: RecordStore,
+        locks: StepLocks,
+        book: StepBook,
+        cancelled: "Callable[[], bool]",
+        created: "Callable[[], str]",
+    ) -> None:
+        self._graph = graph
+        self._keys = keys
+        self._fresh = fresh
+        self._worker = worker
+        self._exports = exports
+        self._records = records
+        self._locks = locks
+        self._book = book
+        self._cancelled = cancelled
+        self._created = created
+
+    def is_instant(self, action: Execute, inputs: tuple[object, ...]) -> bool:
+        """Whether `execute` has so little to do that a thread would cost more."""
+        op = self._graph.vertices[action.vertex].op
+        if isinstance(op, ExportOp):
+            return self._exports.is_instant(op.output, _files(inputs[0]))
+        return isinstance(op, ScratchOp | ImageOp | ContextOp | HttpOp)
+
+    def execute(self, action: Execute, inputs: tuple[object, ...]) -> Fact:
+        vertex = self._graph.vertices[action.vertex]
+        match vertex.op:
+            case ScratchOp():
+                return Executed(action.vertex, FileSystem())
+            case ImageOp():
+                return Executed(action.vertex, FileSystem(tuple(LayerRef(diff_id=str(diff_id)) for diff_id in vertex.op.diff_ids)))
+            case ContextOp():
+                return Executed(action.vertex, ContextFiles(vertex.op.name))
+            case HttpOp():
+                return Executed(action.vertex, HttpFile(vertex.op))
+            case ExportOp():
+                return self._export(action.vertex, vertex.op.output, _files(inputs[0]))
+            case ExecOp() | FileOp():
+                return self._step(action, vertex, inputs)
+
+    def digest_inputs(self, action: DigestInputs, inputs: tuple[object, ...]) -> Fact:
+        """Digest what the vertex selects of its inputs, for the key by content."""
+        vertex = self._graph.vertices[action.vertex]
+        digests: list[tuple[int, Digest]] = []
+        try:
+            for index, selected in sorted(selections(vertex.op).items()):
+                digests.append((index, self._worker().digest(selected, inputs[index], is_copy=isinstance(vertex.op, FileOp))))
+        except Lost as lost:
+            return self._lost(action.vertex, lost, inputs)
+        except ChandleryError as failure:
+            raise with_source(failure, vertex) from failure
+        for index in range(1, len(vertex.inputs)):
+            key = self._keys[vertex.inputs[index]]
+            if index not in dict(digests) and key is not None:
+                digests.append((index, key.digest))
+        return Digested(action.vertex, tuple(sorted(digests)))
+
+    def find_twin(self, action: FindTwin, parent: object) -> Fact:
+        """An older record of this operation, on a parent that differs from the new one in its topmost layer's times at most."""
+        vertex, key, files = self._graph.vertices[action.vertex], self._keys[action.vertex], _files(parent)
+        if key is None or not files.layers:
+            return NoTwin(action.vertex)
+        for record in self._records.same_operation(key.op_digest):
+            older = record.result.below()
+            if not _may_be_twins(record, key, older, files):
+                continue
+            try:
+                if not self._worker().has_same_content(older.layers[-1], files.layers[-1]):
+                    continue
+            except Lost:
+                continue
+            leased = self._records.look_up(record.key)
+            if leased is not None:
+                self._adopt(vertex, key, leased, older)
+                return TwinFound(action.vertex, older, leased.result)
+        return NoTwin(action.vertex)
+
+    def _adopt(self, vertex: Vertex, key: CacheKey, record: StepRecord, parent: FileSystem) -> None:
+        """Let the keys of this build name the older chain, so that the next build hits at once."""
+        self._records.put(replace(record, key=key.digest, op_digest=key.op_digest, document=key.document))
+        parent_key = self._keys[vertex.inputs[0]]
+        if parent_key is not None:
+            name = self._graph.vertices[vertex.inputs[0]].name
+            adopted = StepRecord(parent_key.digest, parent_key.op_digest, parent_key.document, parent, name, record.created_at_s)
+            self._records.put(adopted, replaces=True)
+        self._book.cached(vertex.name, key=str(key.digest), detail="content unchanged")
+
+    def _step(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...]) -> Fact:
+        self._worker().check_secrets(vertex)
+        key = self._keys[action.vertex]
+        if key is None:
+            raise InternalError(f"{vertex.name} has no key")
+        step = self._book.start(vertex.name, key=str(key.digest))
+        try:
+            with self._locks.hold(str(key.digest), timeout_s=STEP_TIMEOUT_S, on_wait=lambda: _say_waiting(step), while_waiting=self._check_cancelled):
+                found = None if self._fresh(action.vertex) else self._records.look_up(key.digest)
+                if found is not None:
+                    step.finish(Outcome.CACHED, detail="made by another build")
+                    return Executed(action.vertex, found.result)
+                return self._run(action, vertex, inputs, key, step)
+        except Lost as lost:
+            step.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
+            return self._lost(action.vertex, lost, inputs)
+        except Cancelled:
+            step.finish(Outcome.CANCELLED)
+            raise
+        except ChandleryError as failure:
+            step.finish(Outcome.FAILED, error_code=failure.code)
+            raise with_source(failure, vertex, log_tail=step.log_tail) from failure
+
+    def _run(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...], key: CacheKey, step: Step) -> Fact:
+        started = time.monotonic()
+        is_fresh = self._fresh(action.vertex)
+        made = self._worker().execute(vertex, inputs, step, is_fresh=is_fresh)
+        layer = LayerRef(snapshot=made.snapshot, created=self._created(), created_by=vertex.created_by)
+        result = _files(inputs[0]).on_top(layer)
+        record = StepRecord(key.digest, key.op_digest, key.document, result, vertex.name, time.time(), time.monotonic() - started, made.size_bytes)
+        self._records.put(record, aliases=action.keys[1:], replaces=is_fresh)
+        step.finish(Outcome.DONE)
+        return Executed(action.vertex, result)
+
+    def _export(self, vertex: int, output: int, result: FileSystem) -> Fact:
+        step = self._book.start(self._exports.name(output))
+        try:
+            self._exports.run(output, result, step)
+        except Lost as lost:
+            step.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
+            return self._lost(vertex, lost, (result,))
+        except ChandleryError as failure:
+            step.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, error_code=failure.code)
+            raise
+        step.finish(Outcome.DONE)
+        return Executed(vertex, None)
+
+    def _lost(self, vertex: int, lost: Lost, inputs: tuple[object, ...]) -> Fact:
+        """Which inputs stood on what is lost; their records are forgotten. A base layer that can't be fetched again is not among them."""
+        self._records.forget_with_snapshot(lost.what)
+        described = self._graph.vertices[vertex]
+        holders = tuple(
+            source
+            for source, result in zip(described.inputs, inputs, strict=True)
+            if isinstance(result, FileSystem) and any(lost.what in (layer.snapshot, layer.diff_id) for layer in result.layers)
+        )
+        return ResultLost(vertex, holders) if holders else Failed(vertex)
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled():
+            raise Cancelled()
+
+
+def _files(result: object) -> FileSystem:
+    if not isinstance(result, FileSystem):
+        raise InternalError(f"{type(result).__name__} is not a file system")
+    return result
+
+
+def _say_waiting(step: Step) -> None:
+    step.log(2, b"another build is running this step: waiting for its result\n")
+
+
+def _may_be_twins(record: StepRecord, key: CacheKey, older: FileSystem, parent: FileSystem) -> bool:
+    """Whether it is worth comparing contents: same height, same layers but the topmost, and the operation reads the same beside its parent."""
+    import json
+
+    if not older.layers or len(older.layers) != len(parent.layers) or older.layers[-1] == parent.layers[-1]:
+        return False
+    if [(layer.snapshot, layer.diff_id) for layer in older.layers[:-1]] != [(layer.snapshot, layer.diff_id) for layer in parent.layers[:-1]]:
+        return False
+    one, other = (json.loads(document)["inputs"][1:] for document in (record.document, key.document))
+    return bool(one == other)

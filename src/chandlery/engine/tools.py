@@ -1,0 +1,41 @@
+"""`Tools`: what a build works with, constructed elsewhere (wiring). What a fully cached build doesn't need is made when first called for."""
+
+from chandlery.content.session import Session
+from chandlery.content.store import Store
+from chandlery.snapshot.snapshots import SnapshotStore
+from chandlery.source.image import ImageSource
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from chandlery.linux.mount import MountMethod
+    from chandlery.registry.client import RegistryClient
+    from chandlery.runtime.ca_certs import CaCertificates
+    from chandlery.runtime.network import NetworkPool
+    from chandlery.runtime.protocol import Runtime
+    from chandlery.source.http import HttpSource
+    from chandlery.volume.volumes import Volumes
+
+
+@value
+class Tools:
+    """For one build. `clean` removes what earlier builds left that were killed; `settle` does at the end what need not be on a step's path."""
+
+    store: Store
+    session: Session
+    snapshots: SnapshotStore
+    images: ImageSource
+    environment: "Mapping[str, str]"
+    client: "Callable[[], RegistryClient]"
+    http: "Callable[[], HttpSource]"
+    runtime: "Callable[[], Runtime]"
+    mount_method: "Callable[[], MountMethod]"
+    network: "Callable[[], NetworkPool]"
+    volumes: "Callable[[], Volumes]"
+    ca_certs: "Callable[[str], CaCertificates | None]"
+    clean: "Callable[[], None]"
+    max_steps: int = 64
+    cache_mode: str = ""
+    plain_volumes: frozenset[str] = frozenset()

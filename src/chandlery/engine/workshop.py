@@ -1,0 +1,137 @@
+"""`Workshop`: the crew and everything that its threads share, made when the first step needs it and put away when the build ends."""
+
+from chandlery.buildcache.records import RecordStore
+from chandlery.engine.contexts import Contexts
+from chandlery.engine.crew import Crew
+from chandlery.engine.request import BuildRequest
+from chandlery.engine.tools import Tools
+from chandlery.graph.op import CopyAction, FileOp
+from chandlery.graph.vertex import Vertex
+from chandlery.oci import platform
+from chandlery.source.layer_forms import LayerForms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.runtime.network import NetworkPool
+    from chandlery.volume.volumes import Volumes
+    from chandlery.worker.exec_op import StepRunner
+    from chandlery.worker.local import LocalWorker
+    from chandlery.worker.mounter import Mounter
+
+MACHINE_SCOPE = "machine"
+
+
+class Workshop:
+    """For one build; a context manager. A build that runs nothing makes nothing of it."""
+
+    def __init__(self, request: BuildRequest, tools: Tools, forms: LayerForms, contexts: Contexts, records: RecordStore, *, created_s: int | None) -> None:
+        from threading import Lock
+
+        self._request = request
+        self._tools = tools
+        self._forms = forms
+        self._contexts = contexts
+        self._records = records
+        self._created_ns = created_s * 10**9 if created_s is not None else None
+        self._lock = Lock()
+        self._worker: LocalWorker | None = None
+        self._runner: StepRunner | None = None
+        self._mounter: Mounter | None = None
+        self._network: NetworkPool | None = None
+        self._volumes: Volumes | None = None
+        self.crew = Crew(prepare=self._prepare, max_at_once=tools.max_steps)
+
+    def __enter__(self) -> "Workshop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No thread, mount, process or namespace of the build is left afterwards."""
+        self.crew.close()
+        if self._network is not None:
+            self._network.close()
+        if self._volumes is not None:
+            self._volumes.forget(self._tools.session)
+            self._volumes.settle()
+
+    def mounter(self) -> "Mounter":
+        with self._lock:
+            return self._made_mounter()
+
+    def worker(self) -> "LocalWorker":
+        """What makes the results of steps."""
+        with self._lock:
+            if self._worker is None:
+                from chandlery.runtime.secrets import Secrets
+                from chandlery.worker.local import LocalWorker
+
+                self._worker = LocalWorker(
+                    store=self._tools.store,
+                    session=self._tools.session,
+                    snapshots=self._tools.snapshots,
+                    forms=self._forms,
+                    mounter=self._made_mounter(),
+                    runner=self._step_runner,
+                    secrets=Secrets(self._request.secrets, self._tools.environment),
+                    context=self._contexts.get,
+                    previous=self._previous,
+                    created_ns=self._created_ns,
+                )
+            return self._worker
+
+    def _prepare(self) -> None:
+        """In the thread that starts the others: a mount namespace of the build's own."""
+        from chandlery.linux.namespaces import enter_private_mounts
+
+        self._tools.clean()
+        enter_private_mounts()
+
+    def _made_mounter(self) -> "Mounter":
+        if self._mounter is None:
+            from chandlery.worker.mounter import Mounter
+
+            self._mounter = Mounter(self._tools.session, self._tools.mount_method())
+        return self._mounter
+
+    def _step_runner(self) -> "StepRunner":
+        with self._lock:
+            if self._runner is None:
+                self._runner = self._make_runner()
+            return self._runner
+
+    def _make_runner(self) -> "StepRunner":
+        from chandlery.runtime.secrets import Secrets
+        from chandlery.worker.exec_op import StepConditions, StepRunner
+        from chandlery.worker.step_mounts import VolumePolicy
+
+        request, tools = self._request, self._tools
+        self._network, self._volumes = tools.network(), tools.volumes()
+        return StepRunner(
+            session=tools.session,
+            snapshots=tools.snapshots,
+            mounter=self._made_mounter(),
+            runtime=tools.runtime(),
+            network=self._network,
+            volumes=self._volumes,
+            policy=VolumePolicy(request.cache_scope or MACHINE_SCOPE, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off"),
+            secrets=Secrets(request.secrets, tools.environment),
+            conditions=StepConditions(request.limits, request.shm_size_bytes, request.ulimits),
+            ca_certs=tools.ca_certs(request.ca_certs),
+            cancelled=self.crew.cancelled,
+        )
+
+    def _previous(self, vertex: Vertex) -> str:
+        """The snapshot that the same COPY of a context made last time, leased, as a directory; "" if there is none."""
+        from chandlery.errors import Lost
+        from chandlery.solver.cache_key import operation_digest
+
+        if not isinstance(vertex.op, FileOp) or not any(isinstance(action, CopyAction) for action in vertex.op.actions):
+            return ""
+        for record in self._records.same_operation(operation_digest(vertex.op), limit=3):
+            snapshot = record.result.layers[-1].snapshot if record.result.layers else ""
+            try:
+                if snapshot:
+                    self._tools.snapshots.lease(self._tools.session, (snapshot,))
+                    return self._tools.snapshots.path(snapshot)
+            except Lost:
+                continue
+        return ""

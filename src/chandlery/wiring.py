@@ -1,0 +1,185 @@
+"""Constructs and connects: the only module that knows how the parts fit together. Nothing else makes a component for somebody else."""
+
+import os
+
+from chandlery.config import Settings
+from chandlery.content.session import clean_dead_sessions
+from chandlery.content.store import Store
+from chandlery.engine.request import BuildRequest, BuildResult
+from chandlery.engine.tools import Tools
+from chandlery.events import EventSink, discard
+from chandlery.snapshot.snapshots import SnapshotStore
+from chandlery.source.image import ImageSource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from chandlery.content.gc import PrunePolicy
+    from chandlery.content.session import Session
+    from chandlery.linux.mount import MountMethod
+    from chandlery.registry.client import RegistryClient
+    from chandlery.registry.settings import RegistrySettings
+    from chandlery.runtime.ca_certs import CaCertificates
+    from chandlery.runtime.network import NetworkPool
+    from chandlery.runtime.protocol import Runtime
+    from chandlery.source.http import HttpSource
+    from chandlery.volume.volumes import Volumes
+
+    T = TypeVar("T")
+
+
+def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
+    """Build an image: a request in, events on the way, a result out.
+
+    `sink` is called with every event of chandlery.events, from several threads. `settings` are this machine's and user's (chandlery.config.load) unless given.
+    Raises chandlery.errors.ChandleryError: `code` says what happened, `retryable` whether the same build may pass later.
+    """
+    from chandlery.engine import pipeline
+
+    chosen = settings or default_settings()
+    with Store.open(chosen.root) as store:
+        clean_dead_sessions(store)
+        with store.begin() as session:
+            result = pipeline.build(request, tools(chosen, store, session, sink), sink)
+        settle(store, chosen)
+        return result
+
+
+def default_settings() -> Settings:
+    """This machine's, this user's and the working directory's settings."""
+    from chandlery.config import load
+
+    return load(dict(os.environ), os.getcwd())
+
+
+def tools(settings: Settings, store: Store, session: "Session", sink: EventSink) -> Tools:
+    """What one build works with, each part made when it is first called for."""
+    snapshots = SnapshotStore(store)
+    client = _once(lambda: connect(settings))
+    return Tools(
+        store=store,
+        session=session,
+        snapshots=snapshots,
+        images=ImageSource(store, snapshots, client, emit=sink),
+        environment=settings.environment,
+        client=client,
+        http=_once(lambda: _http_source(settings, store)),
+        runtime=lambda: _runtime(settings, session),
+        mount_method=_once(lambda: _mount_method(settings, session)),
+        network=_network,
+        volumes=lambda: volumes(store),
+        ca_certs=lambda chosen: _ca_certs(chosen, settings),
+        clean=lambda: _clean(store),
+        max_steps=settings.max_steps,
+        cache_mode=settings.environment.get("CHANDLERY_CACHE", ""),
+        plain_volumes=frozenset(name for name in settings.environment.get("CHANDLERY_CACHE_PLAIN", "").split(",") if name),
+    )
+
+
+def connect(settings: Settings) -> "RegistryClient":
+    """A registry client with this machine's credentials, mirrors, proxies and certificates."""
+    from chandlery.registry.client import RegistryClient
+
+    return RegistryClient(registry_settings(settings))
+
+
+def registry_settings(settings: Settings) -> "RegistrySettings":
+    from chandlery.registry.settings import from_environment
+    from chandlery.values import replace
+
+    found = from_environment(settings.environment, insecure=settings.insecure_registries, mirrors=settings.mirrors)
+    return replace(found, certs_d=settings.certs_d) if settings.certs_d else found
+
+
+def volumes(store: Store) -> "Volumes":
+    from chandlery.volume.volumes import Volumes
+
+    return Volumes(store)
+
+
+def settle(store: Store, settings: Settings) -> None:
+    """What every build does for the store when it is over: keep to the space policy, where that is exceeded."""
+    from chandlery.content import gc
+
+    for policy in prune_policies(settings, store.root):
+        if gc.is_exceeded(store, policy):
+            gc.prune(store, policy)
+
+
+def prune_policies(settings: Settings, root: str) -> "tuple[PrunePolicy, ...]":
+    """The configured policy of the end of builds, or the default ones."""
+    from chandlery.content import gc
+
+    if not settings.prune:
+        return gc.default_policies(root)
+    from chandlery.quantities import parse_duration, parse_size
+
+    given = dict(settings.prune)
+    sizes = {key: parse_size(given[key], f"[prune] {key}") for key in ("max-used-space", "min-free-space", "reserved-space") if key in given}
+    return (
+        gc.PrunePolicy(
+            max_used_bytes=sizes.get("max-used-space"),
+            min_free_bytes=sizes.get("min-free-space"),
+            reserved_bytes=sizes.get("reserved-space", 0),
+            keep_duration_s=parse_duration(given["keep-duration"], "[prune] keep-duration") if "keep-duration" in given else 0.0,
+        ),
+    )
+
+
+def _http_source(settings: Settings, store: Store) -> "HttpSource":
+    from chandlery.registry.http import HttpClient
+    from chandlery.source.http import HttpSource
+
+    return HttpSource(store, HttpClient(registry_settings(settings)))
+
+
+def _runtime(settings: Settings, session: "Session") -> "Runtime":
+    from chandlery.runtime.oci_cli import detect
+
+    return detect(session.scratch("o"), settings.runtime)
+
+
+def _mount_method(settings: Settings, session: "Session") -> "MountMethod":
+    from chandlery.errors import RequestError
+    from chandlery.linux.mount import MountMethod, probe_method
+
+    if settings.mount:
+        if settings.mount not in tuple(MountMethod):
+            raise RequestError(f"CHANDLERY_MOUNT={settings.mount} is not a way to mount", code="config.bad-value", hint=f"one of {', '.join(MountMethod)}")
+        return MountMethod(settings.mount)
+    return probe_method(session.scratch("p"))
+
+
+def _network() -> "NetworkPool":
+    from chandlery.runtime.network import NetworkPool
+
+    return NetworkPool()
+
+
+def _ca_certs(chosen: str, settings: Settings) -> "CaCertificates | None":
+    if not chosen:
+        return None
+    from chandlery.runtime.ca_certs import load_ca_certs
+
+    return load_ca_certs(chosen, settings.environment)
+
+
+def _clean(store: Store) -> None:
+    """Kill and remove what builds left behind that were killed: their cgroups, and with them their processes."""
+    from chandlery.linux import cgroup
+
+    cgroup.remove_dead(lambda build: os.path.isdir(f"{store.layout.builds}/{build}"))
+
+
+def _once(make: "Callable[[], T]") -> "Callable[[], T]":
+    """A function that makes something at its first call and gives the same ever after. Calls at once from two threads may make two; one is kept."""
+    made: list[T] = []
+
+    def get() -> "T":
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
