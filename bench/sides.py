@@ -54,21 +54,21 @@ class Chandlery(Side):
 
     @contextlib.contextmanager
     def running(self, registry: Registry, base: str) -> Iterator[None]:
-        self._run([*self._root(), "pull", base])
-        self._run([*self._root(), "tag", base, self.base])
+        self._chandlery("pull", base)
+        self._chandlery("tag", base, self.base)
         yield
 
     def build(self, context: Path, dockerfile: str, *, tag: str = "bench-result", network: str = "") -> Timed:
-        return self._run([*self._root(), "build", *self._flags(dockerfile, tag, network), str(context)])
+        return self._chandlery("build", *self._flags(dockerfile, tag, network), str(context))
 
     def push(self, tag: str) -> Timed:
-        return self._run([*self._root(), "push", tag])
+        return self._chandlery("push", tag)
 
     def version(self) -> Timed:
-        return self._run([self.program, "--version"])
+        return self._chandlery("--version")
 
-    def _root(self) -> list[str]:
-        return [self.program, "--root", str(self.directory / "store")]
+    def _chandlery(self, *arguments: str) -> Timed:
+        return self._run([self.program, *arguments], env={"CHANDLERY_ROOT": str(self.directory / "store")})
 
 
 class Docker(Side):

@@ -6,7 +6,6 @@ if TYPE_CHECKING:
 
     from chandlery.cli.arguments import Parser
     from chandlery.config import Settings
-    from chandlery.source.base_image import BaseImage
 
 SUMMARY = "Make a base image from distribution packages, reproducible for the same package versions; mirrors and keys are those of this machine's apt."
 _VARIANTS = ("extract", "custom", "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "standard")
@@ -18,7 +17,6 @@ def add_arguments(parser: "Parser") -> None:
     parser.one("--suite", help="the release, for example bookworm (default: this machine's own)")
     parser.many("--include", help="packages to install, with what they depend on; separated by commas", metavar="PACKAGE,...")
     parser.add_argument("--variant", choices=_VARIANTS, default="minbase", help="which packages are there besides (mmdebstrap's variants)")
-    parser.one("--iidfile", help="write the image id to a file", metavar="FILE")
     parser.flag("-q", "--quiet", help="print the image id alone, at the end")
     parser.one("--root", help="the store's directory", metavar="DIR")
 
@@ -31,20 +29,21 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     from chandlery.source.base_image import create_image
 
     include = tuple(package for text in arguments.include for package in text.split(",") if package)
-    report = (lambda line: None) if arguments.quiet else (lambda line: print(line, flush=True))
+    report = _ignore if arguments.quiet else _show
     with as_cancelled(), Store.open(apply(arguments, settings).root) as store, store.begin() as session:
         made = create_image(
             store, SnapshotStore(store), session, arguments.name, suite=arguments.suite, include=include, variant=arguments.variant, report=report
         )
-    _tell(made, arguments)
-    return 0
-
-
-def _tell(made: "BaseImage", arguments: "argparse.Namespace") -> None:
-    if arguments.iidfile:
-        with open(arguments.iidfile, "w", encoding="utf-8") as file:
-            file.write(made.config_digest)
     if arguments.quiet:
         print(made.config_digest)
     else:
         print(f"{made.name}: {made.suite}, {len(made.packages)} packages, {made.size_bytes / 1e6:.0f} MB, image {made.config_digest}")
+    return 0
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)

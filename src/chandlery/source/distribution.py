@@ -130,7 +130,9 @@ def _transport_settings() -> str:
 
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
     wanted = re.compile(r'Acquire::(https?|ftp|Retries|ForceIPv[46]|Check-Valid-Until|Queue-Mode)\b.*"[^"]+";')
-    return "\n".join(line for line in dump.splitlines() if wanted.match(line)) + "\n"
+    kept = [line for line in dump.splitlines() if wanted.match(line)]
+    # the store is root's alone, so apt's own download user couldn't read it; apt says so at length
+    return "\n".join([*kept, 'APT::Sandbox::User "root";']) + "\n"
 
 
 def _own_suite() -> str:
