@@ -118,7 +118,7 @@ class _Reader:
         self.too_long = False
         text = self.text.removeprefix("\ufeff")
         for line in re.findall(r"[^\n]*\n|[^\n]+", text):
-            if len(line) > LONGEST_LINE_BYTES // 4 and len(line.encode("utf-8", "surrogateescape")) > LONGEST_LINE_BYTES:
+            if len(line) >= LONGEST_LINE_BYTES // 4 and len(line.encode("utf-8", "surrogateescape")) >= LONGEST_LINE_BYTES + line.endswith("\n"):
                 self.too_long = True
                 return
             self.number += 1

@@ -137,6 +137,7 @@ def _resolve(target: StageState, table: StageTable, resolver: Resolver, scope: S
     """Give every needed state its base image and its ONBUILD triggers, which may need more states; returns the images not pinned yet."""
     while True:
         needed = reachable(target)
+        resolver.check_names()
         missing = resolver.resolve([state for state in table.states if state in needed])
         if missing:
             return missing

@@ -29,7 +29,7 @@ class _Copying:
         self.inputs = [state.vertex]
         self.target = copy_target(state.work_dir, copy.target)
         self.mode = _mode(copy.mode)
-        self.owner = copy.owner.removesuffix(":")
+        self.owner = _owner(copy.owner)
 
     def index(self, vertex: int) -> int:
         if vertex not in self.inputs[1:]:
@@ -85,6 +85,12 @@ def _check(copy: ins.Copy) -> None:
         if not (is_url(copy.sources[0]) or is_git(copy.sources[0])):
             hint = "a file of the context needs no checksum"
             raise Misplaced("--checksum is for http and https sources", code="dockerfile.checksum", hint=hint, token="--checksum=")
+
+
+def _owner(text: str) -> str:
+    """--chown's text in one spelling: "u:" is u, ":g" is root's user with that group."""
+    text = "0" + text if text.startswith(":") else text
+    return text.removesuffix(":")
 
 
 def _mode(text: str) -> int | None:

@@ -20,8 +20,8 @@ _KEYS = (
     "destination", "ro", "rw", "readwrite", "env",
 )  # fmt: skip
 _ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
+TRUE_WORDS = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+FALSE_WORDS = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _SIZE_UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4, "p": 1024**5}
 
 
@@ -135,9 +135,9 @@ def _only_for(options: "dict[str, object]", key: str, field: str, types: tuple[s
 
 
 def _boolean(item: str, field: str) -> bool:
-    if item in _TRUE:
+    if item in TRUE_WORDS:
         return True
-    if item in _FALSE:
+    if item in FALSE_WORDS:
         return False
     raise _bad(f"{item!r} is neither true nor false", "write true or false", field)
 
@@ -186,6 +186,8 @@ def _check(mount: MountFlag, text: str) -> None:
 
 def _fields(text: str) -> list[str]:
     """The comma-separated fields of a CSV line; a field in quotes may hold commas."""
+    if not text:
+        raise _bad("--mount is empty", "write --mount=type=cache,target=/path", "--mount")
     fields: list[str] = []
     rest = text
     while True:

@@ -9,6 +9,7 @@ from chandlery.frontend.dockerfile import instructions as ins
 from chandlery.frontend.dockerfile.excerpt import Misplaced, placed
 from chandlery.frontend.dockerfile.flags import BLANKS, split_command
 from chandlery.frontend.dockerfile.lines import Lines, LogicalLine, json_strings, read
+from chandlery.frontend.dockerfile.mount_flag import FALSE_WORDS, TRUE_WORDS
 from chandlery.frontend.dockerfile.parse_instruction import Node, build
 from chandlery.frontend.dockerfile.words import SPACE
 from chandlery.graph.source_range import SourceRange
@@ -20,6 +21,7 @@ _SPACES = frozenset(SPACE)
 def parse(text: str, *, file: str = "Dockerfile") -> ins.Dockerfile:
     """The Dockerfile that `text` is; `file` is its name in messages. Raises DockerfileError and nothing else."""
     lines = read(text, file)
+    _refuse_bad_check(lines.check.partition(" ")[0], text, file)
     nodes = [_placed_node(line, lines.escape, text) for line in lines.lines]
     global_args: list[ins.Arg] = []
     stages: list[ins.Stage] = []
@@ -41,6 +43,18 @@ def parse(text: str, *, file: str = "Dockerfile") -> ins.Dockerfile:
         nothing = Misplaced("the Dockerfile has no stage to build", code="dockerfile.no-stage", hint="it needs at least one FROM")
         raise placed(nothing, text, nodes[-1].line.source)
     return _dockerfile(lines, text, file, tuple(global_args), tuple(stages))
+
+
+def _refuse_bad_check(check: str, text: str, file: str) -> None:
+    """Raise DockerfileError where the # check directive isn't skip=..., experimental=... or error=..., separated by semicolons."""
+    for option in check.strip(SPACE).split(";", 2) if check else ():
+        name, equals, item = option.partition("=")
+        name, item = name.strip(SPACE), item.strip(SPACE)
+        if equals and (name in ("skip", "experimental") or (name == "error" and item in TRUE_WORDS | FALSE_WORDS)):
+            continue
+        line = next(number for number, row in enumerate(text.split("\n"), 1) if option in row)
+        hint = "write # check=skip=RuleName,OtherRule;error=true"
+        raise placed(Misplaced(f"{option!r} is no check option", code="dockerfile.directive", hint=hint, token=option), text, SourceRange(file, line))
 
 
 def parse_trigger(expression: str, source: SourceRange) -> ins.Instruction:

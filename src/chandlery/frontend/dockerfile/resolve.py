@@ -36,6 +36,13 @@ class Resolver:
         name = reference.familiar.removesuffix(":latest")
         return None if name in (SCRATCH, "context") else self._contexts.get(name)
 
+    def check_names(self) -> None:
+        """Raise DockerfileError where any stage, needed or not, names what can't be an image."""
+        for state in self.table.states:
+            if state.base is None and state.context is None and state.base_name != SCRATCH:
+                with self.scope.at(state.stage.source):
+                    self._reference(state)
+
     def resolve(self, needed: list[StageState]) -> tuple[ImageReference, ...]:
         """Resolve the states that build on no other stage; returns the images that aren't pinned yet. Raises DockerfileError, RequestError."""
         missing: dict[ImageReference, None] = {}
