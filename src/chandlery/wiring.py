@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from chandlery.content.gc import PrunePolicy
+    from chandlery.content.gc import PrunePolicy, PruneReport
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
     from chandlery.registry.client import RegistryClient
@@ -105,7 +105,15 @@ def settle(store: Store, settings: Settings) -> None:
 
     for policy in prune_policies(settings, store.root):
         if gc.is_exceeded(store, policy):
-            gc.prune(store, policy)
+            prune(store, policy)
+
+
+def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "PruneReport":
+    """Free space in everything that a store holds, cache volumes' objects included."""
+    from chandlery.content import gc
+    from chandlery.volume import garbage
+
+    return gc.prune(store, policy, dry_run=dry_run, also=(garbage.sweep,))
 
 
 def prune_policies(settings: Settings, root: str) -> "tuple[PrunePolicy, ...]":

@@ -4,6 +4,7 @@ Looking a record up and leasing what it names is one transaction, and so is a pr
 wins: an existing record is not replaced, unless the request asked for the step to be run anew.
 """
 
+import os
 import time
 
 from chandlery.buildcache.record import StepRecord, decode_layers, decode_observed, encode_layers, encode_observed
@@ -16,12 +17,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from chandlery.content.database import Transaction
+
+USE_RESOLUTION_S = 600.0
 _COLUMNS = "key, op_digest, document, layers, name, created_at, duration_s, size_bytes, observed"
 
 
 class RecordStore:
     def __init__(self, store: Store, session: Session) -> None:
         self._db = store.db
+        self._layout = store.layout
         self._session = session
 
     def look_up(self, key: Digest) -> StepRecord | None:
@@ -31,18 +36,27 @@ class RecordStore:
             if not rows:
                 return None
             record = _decode(rows[0])
-            snapshots = [layer.snapshot for layer in record.result.layers if layer.snapshot]
-            marks = ",".join("?" * len(snapshots))
-            found = tx.execute(f"SELECT count(*) FROM snapshot WHERE id IN ({marks})", snapshots).fetchone()
-            if found[0] != len(set(snapshots)):
+            snapshots = sorted({layer.snapshot for layer in record.result.layers if layer.snapshot})
+            if not self._are_there(tx, snapshots):
                 return None
             self._session.lease(tx, "record", str(key))
-            for snapshot in snapshots:
-                self._session.lease(tx, "snapshot", snapshot)
-            now = time.time()
-            tx.execute("UPDATE step_record SET last_used_at = ?, use_count = use_count + 1 WHERE key = ?", (now, str(key)))
-            tx.execute(f"UPDATE snapshot SET last_used_at = ? WHERE id IN ({marks})", (now, *snapshots))
+            self._session.lease(tx, "snapshot", *snapshots)
+            self._note_use(tx, key, snapshots)
             return record
+
+    def _are_there(self, tx: "Transaction", snapshots: list[str]) -> bool:
+        marks = ",".join("?" * len(snapshots))
+        found = tx.execute(f"SELECT count(*) FROM snapshot WHERE id IN ({marks})", snapshots).fetchone()
+        return found is not None and found[0] == len(snapshots) and all(os.path.isdir(self._layout.snapshot(snapshot)) for snapshot in snapshots)
+
+    @staticmethod
+    def _note_use(tx: "Transaction", key: Digest, snapshots: list[str]) -> None:
+        """A use that was noted minutes ago is not noted again, so that a cached build writes nothing."""
+        now = time.time()
+        before = now - USE_RESOLUTION_S
+        tx.execute("UPDATE step_record SET last_used_at = ?, use_count = use_count + 1 WHERE key = ? AND last_used_at < ?", (now, str(key), before))
+        for snapshot in snapshots:
+            tx.execute("UPDATE snapshot SET last_used_at = ? WHERE id = ? AND last_used_at < ?", (now, snapshot, before))
 
     def put(self, record: StepRecord, *, aliases: tuple[CacheKey, ...] = (), replaces: bool = False) -> None:
         """Record a result under its key and under the other keys that stand for it, all or none, on disk when this returns."""
