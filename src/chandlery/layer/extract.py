@@ -30,26 +30,22 @@ _ODD = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)")
 
 
 class Whiteouts(StrEnum):
-    """What members named .wh.* do: become an overlay's whiteouts, remove what earlier layers left here, or are files like any other."""
+    """What members named .wh.* are: a layer's deletions, written as an overlay's whiteouts, or an archive's files like any other."""
 
     OVERLAY = "overlay"
-    PLAIN = "plain"
     LITERAL = "literal"
 
 
 class Extractor:
-    """Places members below `root_fd`, in its subdirectory `into`; `owner` overrides theirs. `close` always, `finish` after the last."""
+    """Places members below `root_fd`. `finish` after the last, `close` always."""
 
-    def __init__(self, root_fd: int, *, whiteouts: Whiteouts, id_map: IdMap, owner: tuple[int, int] | None = None, into: bytes = b"") -> None:
+    def __init__(self, root_fd: int, *, whiteouts: Whiteouts, id_map: IdMap) -> None:
         self._root_fd = root_fd
         self._whiteouts = whiteouts
         self._id_map = id_map
-        self._owner = owner
-        self._into = b"/".join(part for part in into.split(b"/") if part not in (b"", b"."))
         self._dirs: dict[bytes, tuple[int, bool]] = {}
         # directories to finish, with their inode numbers: the name may mean something else by then
         self._late: dict[bytes, tuple[Entry, int]] = {}
-        self._placed: set[bytes] = set()
         self._umask = _umask()
         self._me = (os.geteuid(), os.getegid())
         self.xattrs_dropped = 0
@@ -58,15 +54,13 @@ class Extractor:
         """Place one member. Raises LyingRegistry layer.hostile, layer.malformed, layer.missing-link-target."""
         path = self._clean(entry.path)
         parent, _, name = path.rpartition(b"/")
-        if self._whiteouts is not Whiteouts.LITERAL and b".wh." in path:
+        if self._whiteouts is Whiteouts.OVERLAY and b".wh." in path:
             if name.startswith(whiteout.PREFIX):
                 self._whiteout(path, parent, name)
                 return
             if b"/.wh." in b"/" + parent:
                 raise _hostile(entry.path, "it lies below a whiteout")
-        if self._whiteouts is Whiteouts.PLAIN:
-            self._note_placed(path)
-        if path == self._into:
+        if not path:
             self._place_root(path, entry)
             return
         kind = entry.kind
@@ -112,9 +106,7 @@ class Extractor:
             path = b"/".join(parts)
         if len(path) > MAX_PATH:
             raise _hostile(raw, f"it is {len(path)} bytes long and nothing could open it")
-        if not self._into:
-            return path
-        return self._into + b"/" + path if path else self._into
+        return path
 
     def _directory_fd(self, path: bytes, *, make: bool = True) -> tuple[int, bool]:
         """A descriptor of a directory below the root and whether files in it inherit its group; cached, valid until the next call."""
@@ -168,7 +160,7 @@ class Extractor:
         os.mkdir(name, 0o755, dir_fd=parent_fd)
         if 0o755 & self._umask:
             os.chmod(name, 0o755, dir_fd=parent_fd)
-        owner = self._id_map.to_host(*(self._owner or (0, 0)))
+        owner = self._id_map.to_host(0, 0)
         if owner != self._me:
             os.chown(name, *owner, dir_fd=parent_fd, follow_symlinks=False)
 
@@ -303,7 +295,7 @@ class Extractor:
                 ) from None
 
     def _owner_of(self, entry: Entry) -> tuple[int, int]:
-        return self._id_map.to_host(*(self._owner or (entry.uid, entry.gid)))
+        return self._id_map.to_host(entry.uid, entry.gid)
 
     def _dress(self, fd: int, entry: Entry, *, made_with: int, chown: bool) -> None:
         """Owner, mode, attributes, times, in this order: chown(2) clears set-uid bits and capabilities."""
@@ -335,7 +327,7 @@ class Extractor:
         if b"/.wh." in b"/" + parent:
             raise _hostile(path, "it lies below a whiteout")
         if name == whiteout.OPAQUE_NAME:
-            self._opaque(parent)
+            whiteout.make_opaque(self._directory_fd(parent)[0])
             return
         if name.startswith(whiteout.AUFS_PREFIX):
             return
@@ -344,35 +336,12 @@ class Extractor:
             raise _hostile(path, "it would delete a directory through its own name")
         dir_fd, _ = self._directory_fd(parent)
         place = parent + b"/" + gone if parent else gone
-        if self._whiteouts is Whiteouts.PLAIN:
-            if place not in self._placed:
-                try:
-                    self._clear(dir_fd, place, gone)
-                except FileNotFoundError:
-                    pass
-            return
         try:
             whiteout.make(dir_fd, gone)
         except FileExistsError:
             # the same layer has it anew: a file hides the lower one anyway, a directory must say so
             if stat.S_ISDIR(os.stat(gone, dir_fd=dir_fd, follow_symlinks=False).st_mode):
                 whiteout.make_opaque(self._directory_fd(place)[0])
-
-    def _opaque(self, parent: bytes) -> None:
-        fd, _ = self._directory_fd(parent)
-        if self._whiteouts is Whiteouts.OVERLAY:
-            whiteout.make_opaque(fd)
-            return
-        for name in os.listdir(fd):
-            raw = os.fsencode(name)
-            place = parent + b"/" + raw if parent else raw
-            if place not in self._placed:
-                self._clear(fd, place, raw)
-
-    def _note_placed(self, path: bytes) -> None:
-        while path not in self._placed:
-            self._placed.add(path)
-            path = path.rpartition(b"/")[0]
 
 
 def _umask() -> int:

@@ -1,6 +1,7 @@
 """A layer or archive into a directory: decompress, verify, extract, each in a thread of its own.
 
-`unpack` places the members of a plain tar, `apply_layer` those of a blob as it comes from a registry. Archives are a stranger's: limits
+`unpack` places the members of a plain tar, `apply_layer` those of a blob as it comes from a registry, `unpack_archive` those of a tar that
+a user gave as files. Archives are a stranger's: limits
 hold before space is taken, names can't leave the root (extract), and every failure is an error of the tree in errors, never a traceback.
 A failed extraction leaves a directory in any state below its root; the caller throws it away.
 """
@@ -11,7 +12,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from chandlery.errors import LyingRegistry, MachineError, NoSpace
+from chandlery.errors import ContextError, LyingRegistry, MachineError, NoSpace
 from chandlery.layer.compression import decompressed, detect
 from chandlery.layer.extract import Extractor, Whiteouts
 from chandlery.layer.prefetch import Prefetch
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     Source = Readable | Iterable[Buffer]
 
-__all__ = ["AppliedLayer", "Limits", "UnpackStats", "Whiteouts", "apply_layer", "unpack"]
+__all__ = ["AppliedLayer", "Limits", "UnpackStats", "Whiteouts", "apply_layer", "unpack", "unpack_archive"]
 
 _READ_SIZE = 1 << 18
 _AHEAD = 8
@@ -73,17 +74,15 @@ def unpack(
     *,
     whiteouts: Whiteouts = Whiteouts.OVERLAY,
     id_map: IdMap = IDENTITY,
-    owner: tuple[int, int] | None = None,
-    into: str = "",
     limits: Limits = Limits(),
 ) -> UnpackStats:
-    """Place the members of a plain tar below the directory `root`, in its subdirectory `into`.
+    """Place the members of a plain tar below the directory `root`.
 
-    `owner` (ids in the container) replaces the members' own. Raises LyingRegistry layer.hostile, layer.malformed, layer.truncated,
+    Raises LyingRegistry layer.hostile, layer.malformed, layer.truncated,
     layer.unsupported, layer.bomb, layer.missing-link-target; NoSpace; MachineError layer.extract.
     """
     root_fd = os.open(root, DIRECTORY)
-    extractor = Extractor(root_fd, whiteouts=whiteouts, id_map=id_map, owner=owner, into=os.fsencode(into))
+    extractor = Extractor(root_fd, whiteouts=whiteouts, id_map=id_map)
     try:
         return _extract(TarReader(_chunks(source)), extractor, limits)
     except OSError as failed:
@@ -119,6 +118,15 @@ def apply_layer(
             hint="the image was pushed damaged; push it again, or use another digest of it",
         )
     return AppliedLayer(diff_id, counted.size_bytes, stats)
+
+
+def unpack_archive(source: "Source", root: str, *, limits: Limits = Limits()) -> UnpackStats:
+    """Extract a user's tar, compressed or not, into `root`; .wh. names mean nothing in it. Raises ContextError archive.* where `unpack` has layer.*."""
+    try:
+        with Prefetch(_plain(_chunks(source), limits), _AHEAD) as chunks:
+            return unpack(chunks, root, whiteouts=Whiteouts.LITERAL, limits=limits)
+    except LyingRegistry as refused:
+        raise ContextError(refused.message, code=refused.code.replace("layer.", "archive."), hint=refused.hint) from refused
 
 
 class _Hashed:

@@ -1,11 +1,15 @@
 """What we write, independent readers read; what they write, we read; and the same tree gives the same bytes."""
 
+import bz2
+import gzip
 import hashlib
 import io
+import lzma
 import os
 import stat
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from chandlery.errors import InputError, RequestError
 from chandlery.layer import compression
 from chandlery.layer.compression import Compression
 from chandlery.layer.pack import CHUNK, diff_id_of, digest_diff, pack_layer, tar_chunks
-from chandlery.layer.unpack import Whiteouts, apply_layer, unpack
+from chandlery.layer.unpack import apply_layer, unpack, unpack_archive
 
 LONG = "long-" * 30
 # filters are newer than 3.11.3, and not to name one warns from 3.12 on
@@ -258,24 +262,12 @@ def test_pax_times_are_exact_to_the_nanosecond(tmp_path: Path) -> None:
     assert (tmp_path / "y").stat().st_mtime_ns == -1_500_000_000
 
 
-def test_plain_whiteouts_remove_what_earlier_layers_left(tmp_path: Path) -> None:
-    for path in ("gone", "opaque/old", "opaque/new", "kept"):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(b"old")
-    members = [file(b".wh.gone"), file(b".wh.never"), file(b"opaque/new", b"new"), file(b"opaque/.wh..wh..opq"), file(b".wh..wh.plnk")]
-    unpack(archive(*members), str(tmp_path), whiteouts=Whiteouts.PLAIN)
-    assert sorted(os.listdir(tmp_path)) == ["kept", "opaque"]
-    assert os.listdir(tmp_path / "opaque") == ["new"]
-    assert (tmp_path / "opaque/new").read_bytes() == b"new"
-
-
-def test_into_is_a_prefix_and_owner_replaces_theirs(tmp_path: Path) -> None:
-    (tmp_path / "srv").mkdir()
-    (tmp_path / "www").symlink_to("/srv")
-    owner = (os.getuid(), os.getgid())
-    unpack(archive(file(b"a/b", b"x", uid=4321), header(b"./", b"5")), str(tmp_path), whiteouts=Whiteouts.LITERAL, owner=owner, into="/www/x")
-    assert (tmp_path / "srv/x/a/b").read_bytes() == b"x"
-    assert (tmp_path / "srv/x/a/b").stat().st_uid == owner[0]
+@pytest.mark.parametrize("compress", [lambda data: data, gzip.compress, bz2.compress, lzma.compress])
+def test_a_users_archive_has_no_whiteouts_and_any_compression(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    tar = archive(file(b"a/.wh.b", b"a file"), file(b".wh..wh..opq")).getvalue()
+    unpack_archive(io.BytesIO(compress(tar)), str(tmp_path))
+    assert (tmp_path / "a/.wh.b").read_bytes() == b"a file"
+    assert (tmp_path / ".wh..wh..opq").exists()
 
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60).filter(
