@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from chandlery.errors import LyingRegistry, MachineError
 from chandlery.layer import whiteout
+from chandlery.layer.tar_header import MAX_PATH
 from chandlery.layer.tar_reader import Entry, TarReader, malformed
 from chandlery.linux import paths, xattr
 from chandlery.linux.id_map import IdMap
@@ -23,8 +24,6 @@ from chandlery.linux.removal import remove_beneath
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_OPEN = 64
-# PATH_MAX counts the NUL and the leading slash: a longer name could never be opened inside a container
-MAX_PATH = 4094
 # an empty, "." or ".." component
 _ODD = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)")
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from chandlery.errors import InputError, InternalError
 from chandlery.layer import tar_header, walk, whiteout
 from chandlery.layer.compression import Compression, encoder, media_type_of
+from chandlery.layer.tar_header import MAX_PATH
 from chandlery.linux import xattr
 from chandlery.linux.id_map import IDENTITY, IdMap
 from chandlery.linux.paths import DIRECTORY
@@ -60,8 +61,8 @@ class PackedLayer:
 def tar_chunks(root: str, *, id_map: IdMap = IDENTITY, clamp_mtime_s: int | None = None) -> "Iterator[memoryview]":
     """The layer of an overlay diff directory as a tar, in pieces of exactly CHUNK bytes but for the last; each is the caller's to keep.
 
-    Times later than `clamp_mtime_s` (SOURCE_DATE_EPOCH) become it. Raises InputError layer.whiteout-name for a file that a layer can't
-    hold, InternalError layer.changed if the tree changes meanwhile.
+    Times later than `clamp_mtime_s` (SOURCE_DATE_EPOCH) become it. Raises InputError layer.whiteout-name or layer.path-too-long for what a
+    layer can't hold, InternalError layer.changed if the tree changes meanwhile.
     """
     for chunk in _TarWriter(root, id_map, clamp_mtime_s).chunks():
         chunk.apply_times()
@@ -315,6 +316,12 @@ class _TarWriter:
         device: tuple[int, int] = (0, 0),
         xattrs: dict[str, bytes] | None = None,
     ) -> None:
+        if len(path) > MAX_PATH:
+            raise InputError(
+                f"/{os.fsdecode(path[:60])}... is {len(path)} bytes deep: no image can have a path that nothing could open",
+                code="layer.path-too-long",
+                hint="remove the directory in the step that makes it",
+            )
         uid, gid = status.st_uid, status.st_gid
         if not self._id_map.is_identity:
             uid, gid = self._id_map.to_container(uid, gid)

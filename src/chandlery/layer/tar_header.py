@@ -23,6 +23,8 @@ DIRECTORY = b"5"
 FIFO = b"6"
 PAX = b"x"
 
+# PATH_MAX (4096) counts the NUL and the leading slash: a longer name could never be opened inside a container
+MAX_PATH = 4094
 MAX_OCTAL_ID = 0o7777777
 MAX_OCTAL_SIZE = 0o77777777777
 _ZERO_MTIME = b"00000000000\0"
