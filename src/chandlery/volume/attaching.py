@@ -15,7 +15,19 @@ from chandlery.values import replace, value
 from chandlery.volume import capture, materialise, nodes
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.deletions import Deletions
-from chandlery.volume.head import PLAIN_INSTANCE, SHARED_INSTANCE, Head, Layer, VolumeKey, VolumeRow, advance, find_or_create, fresh_slot
+from chandlery.volume.head import (
+    FIND_BY_ID,
+    PLAIN_INSTANCE,
+    SHARED_INSTANCE,
+    Head,
+    Layer,
+    VolumeKey,
+    VolumeRow,
+    advance,
+    find_or_create,
+    fresh_slot,
+    volume_row,
+)
 from chandlery.volume.tree import EMPTY_VECTOR, Version
 
 TYPE_CHECKING = False
@@ -66,6 +78,20 @@ def attach(store: "Store", session: "Session", request: AttachRequest, deletions
     return attachment
 
 
+def hold_head(store: "Store", session: "Session", volume_id: str) -> tuple[VolumeRow, Attachment] | None:
+    """The volume as it is, its layers kept until the attachment is released; None if there is no such volume."""
+    with store.db.transaction(durable=False) as tx:
+        rows = tx.execute(FIND_BY_ID, (volume_id,))
+        if not rows:
+            return None
+        row = volume_row(rows[0])
+        session.lease(tx, "volume", volume_id)
+        attachment = Attachment(session, row.key, volume_id)
+        for layer in row.head.layers:
+            attachment.hold(layer_directory(store, volume_id, layer.name))
+    return row, attachment
+
+
 def layer_directory(store: "Store", volume_id: str, layer: str) -> str:
     return f"{store.layout.volumes}/{volume_id}/{layer}"
 
@@ -109,6 +135,7 @@ def _row(store: "Store", session: "Session", key: VolumeKey, instance: int) -> V
 
 
 def _take_head(store: "Store", session: "Session", request: AttachRequest, instance: int) -> Attachment:
+    warning = ""
     while True:
         with store.db.transaction(durable=False) as tx:
             found = find_or_create(tx, request.key, instance)
@@ -118,11 +145,13 @@ def _take_head(store: "Store", session: "Session", request: AttachRequest, insta
             lost = [layer for layer in found.head.layers if not attachment.hold(layer_directory(store, found.id, layer.name))]
         doubtful = [layer for layer in found.head.layers if layer.boot_id not in ("", store.boot_id)]
         if not lost and not doubtful:
+            attachment.warning = warning
             attachment.base = found.head
             attachment.shared = layer_trees(store, found.id, found.head)
             return attachment
         attachment.release()
         drop_damaged(store, found, lost, doubtful)
+        warning = f"cache volume {request.key.name} lost files, which were not on the disk when this machine stopped; they will be fetched again"
 
 
 def drop_damaged(store: "Store", found: VolumeRow, lost: list[Layer], doubtful: list[Layer]) -> None:

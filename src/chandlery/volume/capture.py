@@ -79,7 +79,7 @@ class _Walk:
         found = os.lstat(path)
         attributes = xattr.names(path)
         origin = in_base
-        if _value(path, attributes, "opaque") in (b"y", b"x"):
+        if _value(path, attributes, "opaque") == b"y":
             origin = None
             self._note_replaced(name, path, in_base)
         elif redirect := _value(path, attributes, "redirect"):
@@ -117,6 +117,10 @@ class _Walk:
 
     def _file(self, path: str, name: str, in_base: str | None, found: os.stat_result) -> None:
         attributes = xattr.names(path)
+        if found.st_size == 0 and _value(path, attributes, "whiteout") is not None:
+            os.unlink(path)
+            self.deleted.append(name)
+            return
         if _value(path, attributes, "metacopy") is not None:
             redirect = _value(path, attributes, "redirect")
             origin = _redirected(os.fsdecode(redirect), in_base) if redirect else in_base

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # a path that isn't in the upper layers is looked for in each (10-45 us a layer, studies/storage.md); beyond this many they are folded
 MOST_LAYERS = 8
 _COMMIT_TIMEOUT_S = 60.0
-_NOBODY = Version(0, "", 0)
 
 
 @value
@@ -47,7 +46,8 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
         return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
     trash = f"{attachment.scratch}/t"
     os.mkdir(trash)
-    captured = capture.capture(attachment.upper, attachment.lowers, _NOBODY, shared=attachment.shared, stubs=attachment.stubs, trash=trash)
+    expected = _version(attachment, attachment.base)
+    captured = capture.capture(attachment.upper, attachment.lowers, expected, shared=attachment.shared, stubs=attachment.stubs, trash=trash)
     reach("volume.captured")
     if not attachment.starts_empty:
         deletions.note(attachment.session.id, attachment.volume_id, captured)
@@ -76,10 +76,11 @@ def _publish(store: "Store", attachment: Attachment, captured: capture.Captured,
     """With the volume's commit lock held, so that nobody else's delta comes in between (a fold may: it changes no content)."""
     found = current(store, attachment.volume_id)
     head = found.head if found is not None else Head()
-    slot = head.slot or fresh_slot()
-    version = Version(0 if attachment.starts_empty else attachment.base.lamport + 1, slot, head.vector.count(slot) + 1)
-    delta = Delta(version, _seen(attachment), tuple([replace(entry, version=version) for entry in captured.entries]))
-    entries = delta.entries
+    version = _version(attachment, head)
+    entries = captured.entries
+    if entries[0].version != version:
+        entries = tuple([replace(entry, version=version) for entry in entries])
+    delta = Delta(version, _seen(attachment), entries)
     if lost := losers(delta, _unseen(store, attachment.volume_id, head, delta.base)):
         entries = materialise.give_way(attachment.upper, entries, lost)
     mine = [entry for entry in entries if entry.version == version]
@@ -91,6 +92,12 @@ def _publish(store: "Store", attachment: Attachment, captured: capture.Captured,
     after = _put_on_top(store, attachment.volume_id, layer, version)
     files = [entry for entry in mine if not entry.is_directory]
     return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers))
+
+
+def _version(attachment: Attachment, head: Head) -> Version:
+    """What the delta is called if `head` is the head when it is committed."""
+    slot = head.slot or fresh_slot()
+    return Version(0 if attachment.starts_empty else attachment.base.lamport + 1, slot, head.vector.count(slot) + 1)
 
 
 def _seen(attachment: Attachment) -> VersionVector:

@@ -21,7 +21,6 @@ from chandlery.volume.tree import EMPTY_VECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.content.session import Session
     from chandlery.content.store import Store
 
 
@@ -32,7 +31,7 @@ def fold_volume(store: "Store", volume_id: str) -> bool:
         return False
     try:
         with store.begin() as session:
-            found = _hold(store, session, volume_id)
+            found = attaching.hold_head(store, session, volume_id)
             if found is None:
                 return False
             row, attachment = found
@@ -62,14 +61,14 @@ def remove_path(store: "Store", key: VolumeKey, path: str) -> int:
     volume_id = volume_row(rows[0]).id
     with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=60.0), store.begin() as session:
         while True:
-            found = _hold(store, session, volume_id)
+            found = attaching.hold_head(store, session, volume_id)
             if found is None:
                 raise unknown_volume(key)
             row, attachment = found
             try:
-                layer = _folded_layer(store, attachment, row, 0, without=path)
+                layer, left_out = _folded_layer(store, attachment, row, 0, without=path)
                 if _swap(store, row, layer, 0, removed=path):
-                    return row.head.entries - layer.entries
+                    return left_out
             finally:
                 attachment.release()
 
@@ -96,25 +95,13 @@ def unknown_volume(key: VolumeKey) -> StoreError:
     )
 
 
-def _hold(store: "Store", session: "Session", volume_id: str) -> tuple[VolumeRow, Attachment] | None:
-    """The volume with its layers locked against the sweep."""
-    with store.db.transaction(durable=False) as tx:
-        row = committing.current(store, volume_id)
-        if row is None:
-            return None
-        session.lease(tx, "volume", volume_id)
-        attachment = Attachment(session, row.key, volume_id)
-        for layer in row.head.layers:
-            attachment.hold(attaching.layer_directory(store, volume_id, layer.name))
-    return row, attachment
-
-
 def _fold(store: "Store", attachment: Attachment, row: VolumeRow, first: int) -> bool:
-    return _swap(store, row, _folded_layer(store, attachment, row, first), first)
+    layer, _ = _folded_layer(store, attachment, row, first)
+    return _swap(store, row, layer, first)
 
 
-def _folded_layer(store: "Store", attachment: Attachment, row: VolumeRow, first: int, *, without: str | None = None) -> Layer:
-    """Make and name the layer that replaces those from `first` on."""
+def _folded_layer(store: "Store", attachment: Attachment, row: VolumeRow, first: int, *, without: str | None = None) -> tuple[Layer, int]:
+    """Make and name the layer that replaces those from `first` on, and how many entries it leaves out."""
     old = row.head.layers[first:]
     new = f"{attachment.session.scratch('f')}/l"
     os.mkdir(new, 0o700)
@@ -131,7 +118,8 @@ def _folded_layer(store: "Store", attachment: Attachment, row: VolumeRow, first:
         by = by.joined(layer.by)
     written = {(entry.version.slot, entry.version.sequence) for entry in folded.entries}
     failed = tuple(sorted({step for layer in old for step in layer.failed} & written))
-    return Layer(name, len(folded.entries), folded.size_bytes, by, store.boot_id, is_hashed=True, failed=failed)
+    layer = Layer(name, len(folded.entries), folded.size_bytes, by, store.boot_id, is_hashed=True, failed=failed)
+    return layer, folded.left_out
 
 
 def _swap(store: "Store", row: VolumeRow, layer: Layer, first: int, *, removed: str | None = None) -> bool:

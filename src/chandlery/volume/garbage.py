@@ -10,6 +10,7 @@ import os
 from chandlery.content.names import fresh_name
 from chandlery.linux.removal import remove_tree
 from chandlery.volume.head import FIND_ALL, PLAIN_INSTANCE, volume_row
+from chandlery.volume.objects import Objects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def sweep(store: "Store") -> int:
     for path in trashed:
         remove_tree(path)
     return len(trashed)
+
+
+def prune(store: "Store") -> int:
+    """`sweep`, and then the objects that only the removed volumes used; how many things went. Looks at every object."""
+    removed = sweep(store)
+    return removed + Objects(store).sweep()
 
 
 def to_trash(store: "Store", path: str) -> str:

@@ -9,7 +9,13 @@ from chandlery.volume.tree import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from chandlery.content.store import Store
+    from chandlery.volume.head import Layer
+
+    T = TypeVar("T")
 
 
 @value
@@ -54,10 +60,7 @@ def usage(store: "Store") -> VolumeUsage:
 
 def show(store: "Store", key: VolumeKey) -> tuple[Entry, ...]:
     """The entries that the shared instance shows, in order of path."""
-    shared = next((row for row in _rows_of(store, key) if row.instance == SHARED_INSTANCE), None)
-    if shared is None:
-        return ()
-    tables = [materialise.read_table(attaching.layer_directory(store, shared.id, layer.name)) for layer in shared.head.layers]
+    tables = [table for row in _rows_of(store, key) if row.instance == SHARED_INSTANCE for _, table in _each_layer(store, row, materialise.read_table)]
     return tuple([entry for _, (entry, _) in sorted(materialise.shown(tables).items())])
 
 
@@ -66,10 +69,23 @@ def verify(store: "Store", key: VolumeKey) -> tuple[Damage, ...]:
         [
             Damage(row.id, layer.name, path)
             for row in _rows_of(store, key)
-            for layer in row.head.layers
-            for path in materialise.damaged_paths(attaching.layer_directory(store, row.id, layer.name))
+            for layer, paths in _each_layer(store, row, materialise.damaged_paths)
+            for path in paths
         ]
     )
+
+
+def _each_layer(store: "Store", row: VolumeRow, look: "Callable[[str], T]") -> "list[tuple[Layer, T]]":
+    """What `look` says of each layer's directory, bottom first, while none of them can be swept away."""
+    with store.begin() as session:
+        held = attaching.hold_head(store, session, row.id)
+        if held is None:
+            return []
+        now, attachment = held
+        try:
+            return [(layer, look(attaching.layer_directory(store, row.id, layer.name))) for layer in now.head.layers]
+        finally:
+            attachment.release()
 
 
 def remove(store: "Store", key: VolumeKey) -> int:

@@ -25,8 +25,11 @@ TREE, TABLE = "fs", "table.json"
 
 @value
 class Folded:
+    """`left_out` counts the entries that were shown and are not any more."""
+
     entries: tuple[Entry, ...]
     size_bytes: int
+    left_out: int
 
 
 def read_table(layer: str) -> tuple[Entry, ...]:
@@ -117,7 +120,7 @@ def fold(layers: "Sequence[str]", target: str, objects: Objects, *, without: str
     for path in sorted(winners):
         if without is None or not is_beneath(path, without):
             build.add(*winners[path])
-    return build.finish()
+    return build.finish(len(winners))
 
 
 class _Fold:
@@ -138,19 +141,20 @@ class _Fold:
         elif entry.type is EntryType.HARD_LINK:
             entry = self._add_link(entry, source, target)
         else:
-            entry = self._add_file(entry, source, target)
+            entry = self._add_file(entry, index, target)
         self._size_bytes += entry.size
         self._entries.append(entry)
         self._by_path[entry.path] = entry
 
-    def finish(self) -> Folded:
+    def finish(self, shown_before: int) -> Folded:
         for entry in reversed(self._entries):
             if entry.is_directory:
                 nodes.set_entry_metadata(f"{self._target}/{entry.path}" if entry.path else self._target, entry)
         self._objects.record()
-        return Folded(tuple(self._entries), self._size_bytes)
+        return Folded(tuple(self._entries), self._size_bytes, shown_before - len(self._entries))
 
-    def _add_file(self, entry: Entry, source: str, target: str) -> Entry:
+    def _add_file(self, entry: Entry, index: int, target: str) -> Entry:
+        source = f"{self._trees[index]}/{entry.path}"
         found = os.lstat(source)
         if stat.S_ISREG(found.st_mode):
             entry = entry if entry.sha256 else replace(entry, sha256=sha256_of(source))
@@ -161,7 +165,13 @@ class _Fold:
         if inode in self._used:
             nodes.copy(source, target, found)
             return entry
-        self._objects.link_out(source, target)
+        try:
+            self._objects.link_out(source, target)
+        except FileNotFoundError:
+            # a prune took the object, which nobody used yet
+            self._objects.link_out(f"{self._trees[index]}/{entry.path}", target)
+            found = os.lstat(target)
+            inode = (found.st_dev, found.st_ino)
         self._used.add(inode)
         return entry
 

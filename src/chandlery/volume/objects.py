@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 
+from chandlery.linux.atomic import remove_if_there
 from chandlery.oci import canonical
 from chandlery.volume import nodes
 from chandlery.volume.tree import Entry, EntryType
@@ -104,20 +105,20 @@ class Objects:
                     rows[start : start + _BATCH],
                 )
 
-    def sweep(self) -> tuple[int, int]:
-        """Remove objects that no volume links to; how many, and their bytes."""
-        removed, freed = 0, 0
+    def sweep(self) -> int:
+        """Remove objects that no volume links to; how many."""
+        removed = 0
         for directory in os.listdir(self._root):
             with os.scandir(f"{self._root}/{directory}") as listing:
-                lonely = [(entry.name, found.st_size) for entry in listing if (found := entry.stat(follow_symlinks=False)).st_nlink == 1]
+                lonely = [entry.name for entry in listing if entry.stat(follow_symlinks=False).st_nlink == 1]
             for start in range(0, len(lonely), _BATCH):
                 batch = lonely[start : start + _BATCH]
                 with self._db.transaction(durable=False) as tx:
-                    tx.execute_many("DELETE FROM volume_object WHERE key = ?", [(key,) for key, _ in batch])
-                for key, size in batch:
-                    os.unlink(self.path(key))
-                    removed, freed = removed + 1, freed + size
-        return removed, freed
+                    tx.execute_many("DELETE FROM volume_object WHERE key = ?", [(key,) for key in batch])
+                for key in batch:
+                    remove_if_there(self.path(key))
+                removed += len(batch)
+        return removed
 
     def _is_sound(self, key: str, target: str, entry: Entry) -> bool:
         try:

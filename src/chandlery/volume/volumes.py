@@ -10,6 +10,7 @@ A kill at any line leaves the old head or the new one, and directories that `swe
 from _thread import allocate_lock
 
 from chandlery.content import faults
+from chandlery.errors import MachineError
 from chandlery.graph.mount import Sharing
 from chandlery.volume import attaching, committing
 from chandlery.volume.attaching import AttachRequest
@@ -67,10 +68,16 @@ class Volumes:
             return attaching.attach(self._store, session, request, self._deletions)
 
     def commit(self, attachment: Attachment, *, succeeded: bool) -> CommitReport:
-        """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left."""
+        """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left.
+
+        Raises nothing: a volume never makes a build fail. What went wrong is the report's `warning`.
+        """
         try:
             with faults.translated(self._store.root):
                 report = committing.commit(self._store, attachment, self._deletions, succeeded=succeeded)
+        except (MachineError, OSError, ValueError) as error:
+            report = CommitReport(warning=f"what this step added to cache volume {attachment.key.name} was not kept: {error}")
+            committing.throw_away(attachment)
         finally:
             attachment.release()
         if report.layers > committing.MOST_LAYERS:
@@ -106,6 +113,9 @@ class Volumes:
         def run() -> None:
             try:
                 folding.fold_volume(self._store, volume_id)
+            except (MachineError, OSError, ValueError):
+                # the head is as it was, and the next commit tries again
+                pass
             finally:
                 with self._lock:
                     del self._folding[volume_id]

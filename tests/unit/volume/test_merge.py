@@ -1,9 +1,11 @@
 """Merging is commutative, associative and idempotent, and loses no addition, whatever writers did in whatever order."""
 
-from chandlery.volume.merge import apply, losers, merge, precedence, remove, view
-from chandlery.volume.tree import EMPTY_VECTOR, Delta, Entry, EntryType, Generation, Version
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from chandlery.volume.materialise import shown
+from chandlery.volume.merge import apply, losers, merge, precedence, remove, view
+from chandlery.volume.tree import EMPTY_VECTOR, Delta, Entry, EntryType, Generation, Version, ancestors, is_beneath
 
 PATHS = ["a", "b", "d", "d/x", "d/y", "d/e", "d/e/z"]
 STORES = 3
@@ -38,11 +40,11 @@ class World:
     def commit(self, store, base, paths, content):
         head, slot = self.heads[store], f"w{store}"
         version = Version(base.lamport + 1, slot, head.vector.count(slot) + 1)
-        directories = {above for path in paths for above in ([path.rsplit("/", 1)[0]] if "/" in path else [])}
+        directories = {above for path in paths for above in ancestors(path) if above}
         entries = tuple(
             entry(path, version, EntryType.DIRECTORY if path in directories else EntryType.FILE, content) for path in sorted({*paths, *directories})
         )
-        self.written.append((Delta(version, base.vector, entries)))
+        self.written.append(Delta(version, base.vector, entries))
         self.become(store, apply(head, self.written[-1]))
 
     def become(self, store, head):
@@ -94,12 +96,8 @@ def test_no_addition_is_lost_unless_superseded_or_removed_by_somebody_who_saw_it
     everything = merge(merge(one, two), three)
     for delta in world.written:
         for written in delta.entries:
-            is_superseded = any(
-                later.base.covers(delta.version) and any(other.path == written.path for other in later.entries) for later in world.written
-            )
-            is_removed = any(
-                (written.path == path or written.path.startswith(path + "/")) and vector.covers(delta.version) for path, vector in world.removed
-            )
+            is_superseded = any(later.base.covers(delta.version) and any(other.path == written.path for other in later.entries) for later in world.written)
+            is_removed = any((written.path == path or written.path.startswith(path + "/")) and vector.covers(delta.version) for path, vector in world.removed)
             if not is_superseded and not is_removed:
                 assert written in everything.registers[written.path]
 
@@ -120,11 +118,11 @@ def test_what_was_removed_never_comes_back(history):
 @given(histories)
 def test_a_view_is_a_tree(history):
     one, two, three = played(history).heads
-    shown = view(merge(merge(one, two), three))
-    for path in shown:
+    seen = view(merge(merge(one, two), three))
+    for path in seen:
         for end in range(len(path)):
-            if path[end] == "/" and path[:end] in shown:
-                assert shown[path[:end]].is_directory
+            if path[end] == "/" and path[:end] in seen:
+                assert seen[path[:end]].is_directory
 
 
 def test_of_two_concurrent_deltas_one_wins_in_all_paths():
@@ -132,10 +130,10 @@ def test_of_two_concurrent_deltas_one_wins_in_all_paths():
     one, two = Version(1, "s1", 1), Version(1, "s2", 1)
     first = Delta(one, EMPTY_VECTOR, tuple(entry(path, one, content="1") for path in ("a", "b", "only-1")))
     second = Delta(two, EMPTY_VECTOR, tuple(entry(path, two, content="2") for path in ("a", "b", "only-2")))
-    shown = view(apply(apply(base, first), second))
-    assert shown["a"].version == shown["b"].version == max(one, two, key=precedence)
-    assert {"only-1", "only-2"} <= shown.keys()
-    assert view(apply(apply(base, second), first)) == shown
+    seen = view(apply(apply(base, first), second))
+    assert seen["a"].version == seen["b"].version == max(one, two, key=precedence)
+    assert {"only-1", "only-2"} <= seen.keys()
+    assert view(apply(apply(base, second), first)) == seen
 
 
 def test_a_later_delta_that_saw_the_earlier_one_wins():
@@ -162,9 +160,15 @@ def test_a_delta_stacked_on_a_moved_head_after_giving_way_shows_what_the_merge_s
     world.commit(0, world.past[0][len(world.past[0]) // 2], paths, "mine")
     delta, before, after = world.written[-1], world.past[0][-2], world.heads[0]
     lost = losers(delta, view(before).values())
-    stacked = dict(view(before))
-    for mine in delta.entries:
-        if mine.path not in lost:
-            stacked[mine.path] = mine
-    for path, found in view(after).items():
-        assert stacked[path].version == found.version
+    shared = {mine.path for mine in delta.entries if mine.path in lost and mine.is_directory and lost[mine.path].is_directory}
+    hidden = lost.keys() - shared
+    mine = [mine for mine in delta.entries if not any(is_beneath(mine.path, path) for path in hidden)]
+    kept = [lost[entry.path] if entry.path in shared else entry for entry in mine]
+    stacked = {path: found for path, (found, _) in shown([list(view(before).values()), kept]).items()}
+    merged = view(after)
+    for path, found in stacked.items():
+        assert merged[path].version == found.version
+    # what a file had hidden comes back in the merge when a directory replaces it, and stays hidden in a stack of directories
+    reborn = [path for path, found in view(before).items() if not found.is_directory and path in merged and merged[path].is_directory]
+    for path in merged.keys() - stacked.keys():
+        assert any(path.startswith(above + "/") for above in reborn)
