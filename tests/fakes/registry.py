@@ -30,6 +30,7 @@ class Faults:
     cut_after: int = 1000
     upload_cuts: int = 0  # close the connection in the middle of taking an upload's bytes
     status_for_all: int = 0
+    lost_answers: int = 0  # finish an upload, but close the connection instead of saying so
     wrong_bytes: bool = False
     short_body: bool = False
     wrong_manifest: bool = False
@@ -87,7 +88,7 @@ class FakeRegistry:
         class Handler(_Handler):
             fake = registry
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.host}"
@@ -125,6 +126,11 @@ class FakeRegistry:
             if left > 0:
                 setattr(self.faults, counter, left - 1)
             return left > 0
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that went away is no news here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -370,6 +376,9 @@ class _Handler(BaseHTTPRequestHandler):
         if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
             return self._error(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         self.fake.blobs[repository, digest] = data
+        if self.fake.take("lost_answers"):
+            self.close_connection = True
+            return None
         return self._answer(201, headers={"Location": f"/v2/{repository}/blobs/{digest}", "Docker-Content-Digest": digest})
 
     def _tags(self, repository: str, _: str) -> None:

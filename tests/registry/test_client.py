@@ -6,6 +6,7 @@ import io
 import json
 import os
 import socket
+import threading
 import time
 
 import pytest
@@ -19,6 +20,7 @@ from chandlery.oci.digest import Digest, sha256
 from chandlery.oci.reference import Reference, parse
 from chandlery.registry.client import RegistryClient
 from chandlery.registry.settings import Proxies, RegistrySettings
+from chandlery.registry.streamed import StreamedBlob
 
 DATA = os.urandom(300_000)
 BLOB = Descriptor(types.OCI_LAYER_GZIP, sha256(DATA), len(DATA))
@@ -293,6 +295,50 @@ def test_cut_piece_goes_on_where_the_registry_got_to(fake, client, ref, monkeypa
     assert fake.blobs["team/app", BLOB.digest] == DATA
 
 
+def test_blob_is_sent_while_it_is_made(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 100_000)
+    with StreamedBlob(client, ref) as blob:
+        for chunk in chunks(DATA):
+            blob.write(chunk)
+        assert blob.finish() == (BLOB.digest, len(DATA))
+    assert fake.blobs["team/app", BLOB.digest] == DATA
+
+
+def test_blob_whose_maker_fails_is_given_up(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 1000)
+
+    def make_and_fail() -> None:
+        with StreamedBlob(client, ref) as blob:
+            blob.write(DATA)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        make_and_fail()
+    assert fake.uploads == {}
+    assert fake.blobs == {}
+    assert not [thread for thread in threading.enumerate() if thread.name == "upload"]
+
+
+def test_maker_hears_that_the_upload_failed(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 1000)
+    fake.access.scheme = "basic"
+
+    def make() -> None:
+        with StreamedBlob(client, ref) as blob:
+            for _ in range(10_000):
+                blob.write(DATA[:1000])
+            blob.finish()
+
+    with pytest.raises(AccessDenied):
+        make()
+
+
+def test_lost_answer_to_the_end_of_an_upload_does_not_lose_the_blob(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 100_000)
+    fake.faults.lost_answers = 1
+    assert client.upload_stream(ref, chunks(DATA)) == (BLOB.digest, len(DATA))
+
+
 def test_mount_spares_the_upload_and_a_refused_one_does_not_hurt(fake, client, ref):
     fake.add_blob("other", DATA)
     fake.faults.refuses_mount = True
@@ -321,7 +367,7 @@ def test_upload_that_continues_on_another_host_goes_there_without_credentials(fa
 def test_errors_of_the_server_are_retried_with_growing_waits(fake, client, ref, waits):
     made = image(fake)
     fake.faults.server_errors = 3
-    assert client.head_manifest(ref).digest == made.digest
+    assert client.get_manifest(ref)[0] == made.raw
     assert len(waits) >= 3
     assert 0.1 <= waits[0] <= 0.2
 
@@ -339,7 +385,7 @@ def test_server_that_stays_broken_is_unavailable(fake, client, ref):
 def test_retry_after_is_honoured(fake, client, ref, waits):
     image(fake)
     fake.faults.rate_limits, fake.faults.retry_after = 1, "3"
-    client.head_manifest(ref)
+    client.get_manifest(ref)
     assert sum(waits) == pytest.approx(3, abs=0.01)
 
 

@@ -13,7 +13,7 @@ from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest, sha256
 from chandlery.oci.reference import Reference
-from chandlery.registry import auth, credentials, endpoint, http, upload
+from chandlery.registry import auth, credentials, endpoint, http, quick, upload
 from chandlery.registry import error as errors
 from chandlery.registry.auth import Request
 from chandlery.registry.endpoint import Endpoint
@@ -52,6 +52,9 @@ class RegistryClient:
 
     def head_manifest(self, reference: Reference) -> Descriptor | None:
         """What a tag or digest names, by one HEAD; None where the registry (and each mirror) says that there is no such thing."""
+        answer = self._quick_head(reference)
+        if answer is not None:
+            return answer
         return self._from_any(reference, lambda at: self._head_manifest(at, reference))
 
     def head_at_registry(self, reference: Reference) -> Descriptor | None:
@@ -129,8 +132,10 @@ class RegistryClient:
         """Send one blob, whole. `open_blob` opens its bytes from the start and may be called again; `on_bytes` hears how many more went out."""
         upload.whole(self, reference, blob, open_blob, begun or self.begin_upload(reference), on_bytes)
 
-    def upload_stream(self, reference: Reference, chunks: "Iterable[bytes]", *, on_bytes: "Callable[[int], None]" = lambda _: None) -> tuple[Digest, int]:
-        """Send bytes whose digest is only known at their end, in pieces that can be sent again; the digest and size that the blob got."""
+    def upload_stream(
+        self, reference: Reference, chunks: "Iterable[upload.Buffer]", *, on_bytes: "Callable[[int], None]" = lambda _: None
+    ) -> tuple[Digest, int]:
+        """Send bytes whose digest is only known at their end, in pieces that can be sent again; the blob's digest and size."""
         return upload.stream(self, reference, chunks, on_bytes)
 
     def put_manifest(self, reference: Reference, target: str, manifest: "Manifest | Index") -> Digest:
@@ -249,6 +254,16 @@ class RegistryClient:
             if answer is not None:
                 return answer
         return ask(endpoints[-1])
+
+    def _quick_head(self, reference: Reference) -> Descriptor | None:
+        """The answer of a loopback registry that is plain and open; None where that takes more than one bare request."""
+        if not self._endpoints.is_likely_plain(reference.registry):
+            return None
+        headers = quick.head(reference.registry, f"/v2/{reference.repository}/manifests/{_target(reference)}", _MANIFESTS)
+        digest, length = (headers or {}).get("docker-content-digest", ""), (headers or {}).get("content-length", "")
+        if headers is None or not digest or not length.isdigit():
+            return None
+        return Descriptor(headers.get("content-type", "").partition(";")[0], _digest(digest, f"look-up of {reference}"), int(length))
 
     def _head_manifest(self, at: Endpoint, reference: Reference, *, actions: str = "pull") -> Descriptor | None:
         doing = f"look-up of {reference}"

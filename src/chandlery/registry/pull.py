@@ -3,7 +3,7 @@
 What is in the store is not asked for again: a digest names bytes. Layers are streamed by whoever extracts them (package source).
 """
 
-from chandlery.errors import LyingRegistry, Lost, NotFound
+from chandlery.errors import Lost, LyingRegistry, NotFound
 from chandlery.oci import image_config
 from chandlery.oci import manifest as manifests
 from chandlery.oci.descriptor import Descriptor

@@ -6,10 +6,12 @@ memory until the registry has it, so that a cut connection costs one piece: the 
 
 import hashlib
 from functools import partial
+from io import BytesIO
+from itertools import chain
 
 from chandlery.errors import LyingRegistry, RegistryError, Unavailable
 from chandlery.oci.descriptor import Descriptor
-from chandlery.oci.digest import Digest, from_hex
+from chandlery.oci.digest import Digest, from_hex, sha256
 from chandlery.oci.reference import Reference
 from chandlery.registry.auth import Request
 from chandlery.registry.http import PIECE_BYTES, Response
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from chandlery.registry.client import RegistryClient
+
+    Buffer = bytes | bytearray | memoryview
 
     class Readable(Protocol):
         def read(self, size: int, /) -> bytes: ...
@@ -101,36 +105,51 @@ def whole(
         begun = begin(client, reference)
 
 
-def stream(
-    client: "RegistryClient", reference: Reference, chunks: "Iterable[bytes]", on_bytes: "Callable[[int], None]", begun: "Begun | None" = None
+def stream(client: "RegistryClient", reference: Reference, chunks: "Iterable[Buffer]", on_bytes: "Callable[[int], None]") -> tuple[Digest, int]:
+    """Send a stream in pieces; its digest and size. What fits into one piece is sent whole. A failure cancels the upload."""
+    begun = begin(client, reference)
+    try:
+        pieces = _pieces(chunks, max(STREAM_PIECE_BYTES, begun.minimum_bytes))
+        first, second = next(pieces, b""), next(pieces, b"")
+        if second:
+            return _send_pieces(client, reference, begun.location, chain((first, second), pieces), on_bytes)
+        digest = sha256(first)
+        whole(client, reference, Descriptor("", digest, len(first)), lambda: BytesIO(first), begun, on_bytes)
+        return digest, len(first)
+    except BaseException:
+        cancel(client, reference, begun.location)
+        raise
+
+
+def _send_pieces(
+    client: "RegistryClient", reference: Reference, location: str, pieces: "Iterator[bytes]", on_bytes: "Callable[[int], None]"
 ) -> tuple[Digest, int]:
-    """Send a stream in pieces; its digest and size. What fits into one piece is sent with the closing PUT."""
-    begun = begun or begin(client, reference)
-    location, size = begun.location, 0
     hasher = hashlib.sha256()
-    doing = f"upload to {reference.name}"
-    held = b""
-    for piece in _pieces(chunks, max(STREAM_PIECE_BYTES, begun.minimum_bytes)):
-        if held:
-            location = _patch(client, reference, location, held, size)
-            size += len(held)
-            on_bytes(len(held))
+    size = 0
+    for piece in pieces:
         hasher.update(piece)
-        held = piece
+        location = _patch(client, reference, location, piece, size)
+        size += len(piece)
+        on_bytes(len(piece))
     digest = from_hex(hasher.hexdigest())
-    if size and held:
-        # Some registries refuse a closing PUT that carries bytes after PATCHes; all take an empty one.
-        location = _patch(client, reference, location, held, size)
-        size += len(held)
-        on_bytes(len(held))
-        held = b""
-    request = Request("PUT", _with_digest(location, digest), (_BINARY,), held, len(held))
-    response = client.call(reference, request, doing=doing, attempts=1 if held else 0)
-    if response.status not in (201, 204):
-        raise client.raise_for(response, reference, doing)
-    response.close()
-    on_bytes(len(held))
-    return digest, size + len(held)
+    _close(client, reference, location, digest)
+    return digest, size
+
+
+def _close(client: "RegistryClient", reference: Reference, location: str, digest: Digest) -> None:
+    """The PUT that ends an upload, without a body: some registries refuse bytes here after PATCHes."""
+    doing = f"upload of {digest} to {reference.name}"
+    try:
+        response = client.call(reference, Request("PUT", _with_digest(location, digest), (_BINARY,), b""), doing=doing, attempts=1)
+        if response.status in (201, 204):
+            response.close()
+            return
+        broken = client.raise_for(response, reference, doing)
+    except Unavailable as lost:
+        broken = lost
+    # the answer may be what was lost, not the request
+    if not broken.retryable or not client.has_blob(reference, digest):
+        raise broken
 
 
 def _patch(client: "RegistryClient", reference: Reference, location: str, piece: bytes, start: int) -> str:
@@ -210,9 +229,9 @@ def _views(client: "RegistryClient", piece: memoryview) -> "Generator[memoryview
         yield piece[at : at + PIECE_BYTES]
 
 
-def _pieces(chunks: "Iterable[bytes]", size: int) -> "Iterator[bytes]":
+def _pieces(chunks: "Iterable[Buffer]", size: int) -> "Iterator[bytes]":
     """The same bytes in pieces of at least `size`, but for the last."""
-    waiting: list[bytes] = []
+    waiting: list[Buffer] = []
     total = 0
     for chunk in chunks:
         waiting.append(chunk)
