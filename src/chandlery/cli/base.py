@@ -24,6 +24,7 @@ def add_arguments(parser: "Parser") -> None:
 def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     from chandlery.cli.settings import apply
     from chandlery.cli.signals import as_cancelled
+    from chandlery.content.session import clean_dead_sessions
     from chandlery.content.store import Store
     from chandlery.snapshot.snapshots import SnapshotStore
     from chandlery.source.base_image import create_image
@@ -31,6 +32,7 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     include = tuple(package for text in arguments.include for package in text.split(",") if package)
     report = _ignore if arguments.quiet else _show
     with as_cancelled(), Store.open(apply(arguments, settings).root) as store, store.begin() as session:
+        clean_dead_sessions(store)
         made = create_image(
             store, SnapshotStore(store), session, arguments.name, suite=arguments.suite, include=include, variant=arguments.variant, report=report
         )

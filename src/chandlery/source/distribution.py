@@ -14,6 +14,7 @@ from chandlery.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
 _INSTALL_EPOCH = 1735689600
@@ -27,6 +28,9 @@ _LEFT_BEHIND = (
 _EMPTIED = ("dev", "run", "tmp", "var/cache/apt", "var/cache/ldconfig", "var/lib/apt/lists", "var/log", "var/tmp")
 # dpkg and what it calls live in sbin too, which a user's PATH may lack
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# in mount and process namespaces of its own, which end when it does, and it ends when we do, however that comes: nothing stays mounted
+_CONFINED = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+_GRACE_S = 15.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.:-]+")
 
 
@@ -72,26 +76,25 @@ def make_root(
 
 def _install(command: list[str], suite: str, report: "Callable[[str], None]") -> None:
     """Run mmdebstrap; it ends with us, and its last lines say why it failed."""
-    import signal
+    import shutil
     import subprocess
 
     kept = {key: item for key, item in os.environ.items() if key.lower().endswith("_proxy")}
     path = ":".join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
     environment = kept | {"PATH": path, "HOME": "/", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(_INSTALL_EPOCH)}
     lines: list[str] = []
-    try:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except FileNotFoundError as missing:
-        raise MachineError("mmdebstrap is not installed", code="machine.no-mmdebstrap", hint="apt-get install mmdebstrap") from missing
+    if shutil.which(command[0], path=path) is None:
+        raise MachineError("mmdebstrap is not installed", code="machine.no-mmdebstrap", hint="apt-get install mmdebstrap")
+    process = subprocess.Popen(
+        [*_CONFINED, *command] if os.geteuid() == 0 else command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     assert process.stdout is not None
     try:
         for line in process.stdout:
@@ -100,11 +103,23 @@ def _install(command: list[str], suite: str, report: "Callable[[str], None]") ->
         status = process.wait()
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+            _end(process)
         process.stdout.close()
     if status:
         raise _failure("\n".join(lines), suite)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Ask mmdebstrap to end, and after a while make it: its processes and mounts go with its namespaces."""
+    import signal
+    import subprocess
+
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _failure(output: str, suite: str) -> ChandleryError:
