@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 
@@ -76,7 +78,7 @@ class Machine:
         self.snapshots = SnapshotStore(self.store)
         self.client = RegistryClient(RegistrySettings(certs_d=(), attempts=2), sleep=lambda _: None)
         self.connected = 0
-        self.images = ImageSource(self.store, self.snapshots, self.connect, emit=self.events.append)
+        self.images = ImageSource(self.store, self.snapshots, self.connect, settings=self.client.http.settings, emit=self.events.append)
 
     def connect(self) -> RegistryClient:
         self.connected += 1
@@ -142,8 +144,10 @@ def test_second_pin_is_one_head(fake, machine, ref):
     add_index(fake, "1", ("amd64", add_image(fake, "a")))
     first = machine.pin(ref)
     fake.seen.clear()
+    connected, machine.images._client = machine.connected, None
     assert machine.pin(ref) == first
     assert [seen.method for seen in fake.seen] == ["HEAD"]
+    assert machine.connected == connected
 
 
 def test_index_is_followed_to_the_platform(fake, machine, ref):
@@ -360,3 +364,23 @@ def test_two_machines_sharing_a_store_fetch_a_layer_once(fake, machine, ref, tmp
     layers = [seen for seen in fake.seen if seen.method == "GET" and "/blobs/" in seen.path]
     assert len({seen.path for seen in layers}) == 3
     assert len([seen for seen in layers if seen.headers.get("Range") is None]) <= 4
+
+
+def test_cached_pin_of_a_tag_loads_no_http_library(fake, machine, ref, tmp_path):
+    add_image(fake, "1")
+    machine.materialise(machine.pin(ref))
+    script = f"""
+import sys
+from chandlery.content.store import Store
+from chandlery.oci.platform import Platform
+from chandlery.oci.reference import parse
+from chandlery.registry.settings import RegistrySettings
+from chandlery.snapshot.snapshots import SnapshotStore
+from chandlery.source.image import ImageSource
+with Store.open({machine.store.root!r}) as store, store.begin() as session:
+    images = ImageSource(store, SnapshotStore(store), lambda: 1 / 0, settings=RegistrySettings(certs_d=()))
+    images.materialise(images.pin(parse({str(ref)!r}), Platform("linux", "amd64"), session), session)
+print(*sorted({{"urllib3", "ssl", "email", "http", "concurrent.futures", "logging", "chandlery.registry.client"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("\n", "")

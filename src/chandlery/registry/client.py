@@ -9,7 +9,6 @@ import time
 
 from chandlery.errors import AccessDenied, InputError, LyingRegistry, NotFound, RegistryError, Unavailable
 from chandlery.oci import manifest as manifests
-from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest, sha256
 from chandlery.oci.reference import Reference
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MAX_TAGS_PAGES = 10_000
-_MANIFESTS = ", ".join((types.OCI_MANIFEST, types.DOCKER_MANIFEST, types.OCI_INDEX, types.DOCKER_INDEX))
 
 
 class RegistryClient:
@@ -52,7 +50,7 @@ class RegistryClient:
 
     def head_manifest(self, reference: Reference) -> Descriptor | None:
         """What a tag or digest names, by one HEAD; None where the registry (and each mirror) says that there is no such thing."""
-        answer = self._quick_head(reference)
+        answer = quick.head_manifest(self.http.settings, reference)
         if answer is not None:
             return answer
         return self._from_any(reference, lambda at: self._head_manifest(at, reference))
@@ -255,16 +253,6 @@ class RegistryClient:
                 return answer
         return ask(endpoints[-1])
 
-    def _quick_head(self, reference: Reference) -> Descriptor | None:
-        """The answer of a loopback registry that is plain and open; None where that takes more than one bare request."""
-        if not self._endpoints.is_likely_plain(reference.registry):
-            return None
-        headers = quick.head(reference.registry, f"/v2/{reference.repository}/manifests/{_target(reference)}", _MANIFESTS)
-        digest, length = (headers or {}).get("docker-content-digest", ""), (headers or {}).get("content-length", "")
-        if headers is None or not digest or not length.isdigit():
-            return None
-        return Descriptor(headers.get("content-type", "").partition(";")[0], _digest(digest, f"look-up of {reference}"), int(length))
-
     def _head_manifest(self, at: Endpoint, reference: Reference, *, actions: str = "pull") -> Descriptor | None:
         doing = f"look-up of {reference}"
         target = reference.digest or reference.tag
@@ -327,7 +315,7 @@ class RegistryClient:
             raise _wrong_length(doing, wanted, wanted.size_bytes - missing)
 
 
-_ACCEPT = (("Accept", _MANIFESTS),)
+_ACCEPT = (("Accept", quick.ACCEPTED_MANIFESTS),)
 
 
 def _target(reference: Reference) -> str:

@@ -5,7 +5,6 @@ writes JSON (docker/docker-credential-helpers, README). A helper that fails leav
 kept and shown if access is then denied.
 """
 
-import base64
 import json
 import os
 
@@ -38,6 +37,8 @@ class Credentials:
     @property
     def basic(self) -> str:
         """The value of an Authorization header (RFC 7617)."""
+        import base64
+
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
@@ -111,6 +112,8 @@ def _decode(entry: "dict[str, Any]") -> Credentials | None:
         return Credentials(identity_token=token)
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if entry.get("auth"):
+        import base64
+
         try:
             username, _, password = base64.b64decode(str(entry["auth"])).decode().partition(":")
         except ValueError:

@@ -50,13 +50,6 @@ class Endpoints:
             found.append(Endpoint(url, host_of(url)))
         return tuple(found)
 
-    def is_likely_plain(self, registry: str) -> bool:
-        """Whether a registry is a loopback one without mirrors, and nothing is known that speaks for TLS."""
-        settings = self._http.settings
-        if not hosts.is_loopback(registry) or dict(settings.mirrors).get(registry) or self._schemes.get(registry) == "https":
-            return False
-        return not tls.certs_directories(settings, registry)
-
     def _scheme(self, host: str) -> str:
         if not self._http.may_be_plain(host):
             return "https"

@@ -19,11 +19,11 @@ def split_port(host: str) -> tuple[str, str]:
 
 
 def is_loopback(host: str) -> bool:
+    name = split_port(host)[0].lower().rstrip(".")
+    if name in ("localhost", "127.0.0.1") or name.endswith(".localhost"):
+        return True
     import ipaddress
 
-    name = split_port(host)[0].lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -32,13 +32,13 @@ def is_loopback(host: str) -> bool:
 
 def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
     """Whether a user named this host, its name without the port, or a CIDR range around it, as one without proper TLS."""
-    import ipaddress
-
     name = split_port(host)[0]
     for entry in insecure:
         if entry in (host, name):
             return True
         if "/" in entry:
+            import ipaddress
+
             try:
                 if ipaddress.ip_address(name) in ipaddress.ip_network(entry, strict=False):
                     return True

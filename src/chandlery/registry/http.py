@@ -4,7 +4,7 @@ What must stay true: every wait has a limit; Authorization never crosses to anot
 that a message shows carries a secret; a body that is sent again is opened again. Threads share one client.
 """
 
-import random
+import os
 import threading
 import time
 
@@ -97,7 +97,7 @@ class HttpClient:
         *,
         should_stop: "Callable[[], bool]" = lambda: False,
         sleep: "Callable[[float], None]" = time.sleep,
-        jitter: "Callable[[], float]" = random.random,
+        jitter: "Callable[[], float]" = lambda: os.urandom(1)[0] / 255,
     ) -> None:
         self.settings = settings
         self._should_stop = should_stop
@@ -140,6 +140,8 @@ class HttpClient:
         with self._lock:
             pools, self._pools = list(self._pools.values()), {}
         for pool in pools:
+            for key in pool.pools.keys():  # noqa: SIM118 (urllib3's container can't be iterated)
+                pool.pools[key].close()  # clear() leaves that to the garbage collector, and an error may hold a response
             pool.clear()
 
     def may_be_plain(self, host: str) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chandlery.events import EventSink
     from chandlery.registry.client import RegistryClient
     from chandlery.registry.pull import Image, ImageReader
+    from chandlery.registry.settings import RegistrySettings
     from chandlery.snapshot.snapshots import SnapshotStore
     from chandlery.source.layer_fetch import LayerProgress
 
@@ -70,7 +71,9 @@ class PullReceipt:
 
 
 class ImageSource:
-    """`connect` makes the registry client when one is first needed; it is called at most once."""
+    """`connect` makes the registry client when one is first needed; it is called at most once. `settings` are that client's: with them a
+    registry that answers one plain question needs no client at all, which is most of what such a build would load.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class ImageSource:
         snapshots: "SnapshotStore",
         connect: "Callable[[], RegistryClient]",
         *,
+        settings: "RegistrySettings | None" = None,
         emit: "EventSink" = discard,
         clock: "Callable[[], float]" = time.time,
         should_stop: "Callable[[], bool]" = lambda: False,
@@ -86,6 +90,7 @@ class ImageSource:
         self._snapshots = snapshots
         self._connect = connect
         self._client: RegistryClient | None = None
+        self._settings = settings
         self._emit = emit
         self._clock = clock
         self._should_stop = should_stop
@@ -149,6 +154,12 @@ class ImageSource:
         return _pinned(reference, image)
 
     def _look_up(self, reference: Reference) -> Digest:
+        if self._settings is not None and self._client is None:
+            from chandlery.registry import quick
+
+            answer = quick.head_manifest(self._settings, reference)
+            if answer is not None:
+                return answer.digest
         found = self.client().head_manifest(reference)
         if found is None:
             hint = "check the name and the tag; a private repository may look absent without credentials"
