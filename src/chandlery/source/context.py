@@ -7,6 +7,7 @@ as they were listed; reading one that has changed since raises ContextError (cod
 
 import os
 import stat as modes
+from _thread import RLock
 from hashlib import sha256
 from time import time_ns as now_ns
 
@@ -53,8 +54,6 @@ class LocalContext:
     is_context = True
 
     def __init__(self, root: str, ignore: Ignore | None = None, *, stat_cache_path: str = "") -> None:
-        from threading import RLock
-
         self.root = os.path.realpath(root)
         self.ignore = ignore or Ignore()
         self._cache_path = stat_cache_path

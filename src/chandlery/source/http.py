@@ -60,7 +60,10 @@ class HttpSource:
             response.close()
             return self._checked(known, checksum)
         self._refuse(response, url)
-        pin = self._fetch(response, url, session, checksum)
+        try:
+            pin = self._fetch(response, url, session, checksum)
+        finally:
+            response.close()
         self._remember(pin, response)
         return pin
 

@@ -137,7 +137,7 @@ class Copier:
                     known = {}
             for entry in group.entries:
                 name = group.name or entry.name
-                if known and known.get(name) == self.line(entry) and self._link(name, before, target):
+                if name in known and known[name] == self.line(entry) and self._link(name, before, target):
                     continue
                 self._copy_entry(group, entry, name, source, target)
         finally:

@@ -12,7 +12,7 @@ import time
 
 from chandlery.errors import InputError
 from chandlery.linux import xattr
-from chandlery.snapshot.tree import Entry, join, lstat_beneath, open_directory, read_link
+from chandlery.snapshot.tree import Entry, lstat_beneath, open_directory, read_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _FRESH_MODE = 0o755
 
 class Target:
     """`base` is a read-only view, or None for scratch; `upper` an empty directory; new directories get `created_ns` or now."""
-
-    is_context = False
 
     def __init__(self, base: str | None, upper: str, *, created_ns: int | None = None) -> None:
         self.base = base
@@ -66,21 +64,6 @@ class Target:
                 return file.read(max_bytes)
         finally:
             os.close(at)
-
-    def entries(self, directory: str) -> list[Entry]:
-        names: set[str] = set()
-        for root in (self.root, self.base):
-            if root is None or (root is self.base and self._is_gone(directory)):
-                continue
-            try:
-                at = open_directory(root, directory)
-            except OSError:
-                continue
-            try:
-                names.update(os.listdir(at))
-            finally:
-                os.close(at)
-        return [entry for name in sorted(names, key=os.fsencode) if (entry := self.lookup(join(directory, name))) is not None]
 
     def _place_of(self, path: str) -> str:
         return self.root if self.base is None or lstat_beneath(self.root, path) is not None else self.base
