@@ -67,7 +67,8 @@ def _measure(chosen: Sequence[type[Row]], names: Sequence[str], work: Path, opti
                 stack.enter_context(side.running(served, base))
                 running.append(side)
             except process.Failed as failed:
-                broken[name] = str(failed)
+                print(f"{name} can't take part: {failed}", flush=True)
+                broken[name] = "see above: it can't take part"
         results = []
         for kind in chosen:
             row = kind(served, base, work)
