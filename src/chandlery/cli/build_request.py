@@ -52,8 +52,8 @@ def to_request(arguments: "argparse.Namespace", settings: "Settings") -> BuildRe
         no_cache_filter=tuple(name for item in arguments.no_cache_filter for name in item.split(",") if name),
         always_pull=arguments.pull,
         secrets=tuple(_secret(item, environment) for item in arguments.secret),
-        network=_network(arguments.network),
-        hosts=tuple(_host(item) for item in arguments.add_host),
+        network=parse_network(arguments.network),
+        hosts=tuple(parse_host(item) for item in arguments.add_host),
         limits=_limits(arguments),
         shm_size_bytes=parse_size(arguments.shm_size, "--shm-size") if arguments.shm_size else 64 << 20,
         ulimits=tuple(_ulimit(item) for item in arguments.ulimit),
@@ -73,7 +73,7 @@ def _inputs(arguments: "argparse.Namespace") -> "tuple[str, str, str | None]":
         return arguments.context, "", None
     first = sys.stdin.buffer.read(512)
     if _is_archive(first):
-        return "", _spool(first), None
+        return "", spool_stdin(first), None
     return "", "", _stdin_text(first + sys.stdin.buffer.read())
 
 
@@ -91,8 +91,8 @@ def _is_archive(first: bytes) -> bool:
     return first[257:262] == b"ustar" or first.startswith(magics)
 
 
-def _spool(first: bytes) -> str:
-    """Standard input as a file without a name, which is gone when the process is."""
+def spool_stdin(first: bytes) -> str:
+    """The rest of standard input, behind what was read of it, as a file without a name, which is gone when the process is."""
     import shutil
     import tempfile
 
@@ -165,7 +165,7 @@ def _secret(item: str, environment: "Mapping[str, str]") -> SecretSource:
     return SecretSource(name, file=os.path.abspath(path))
 
 
-def _network(text: str) -> Network:
+def parse_network(text: str) -> Network:
     if text in ("", "default", "bridge"):
         return Network.DEFAULT
     if text in ("none", "host"):
@@ -173,7 +173,7 @@ def _network(text: str) -> Network:
     raise RequestError(f"--network {text!r} is not supported", code="request.bad-network", hint="use default, none or host")
 
 
-def _host(item: str) -> tuple[str, str]:
+def parse_host(item: str) -> tuple[str, str]:
     """host:ip, host=ip, with an IPv6 address in brackets or bare."""
     name, separator, address = item.partition("=") if "=" in item else item.partition(":")
     address = address.removeprefix("[").removesuffix("]")

@@ -4,11 +4,9 @@ Exports are vertices of the graph: a layer that turns out to be gone while it is
 is written under a temporary name beside its destination and renamed when it is whole.
 """
 
-import os
-import sys
-
 from chandlery.content.session import Session
 from chandlery.content.store import Store
+from chandlery.engine.destination import Destination
 from chandlery.engine.request import Output, OutputKind
 from chandlery.engine.steps import Step
 from chandlery.errors import RequestError
@@ -27,7 +25,6 @@ from chandlery.worker.mounter import Mounter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import IO
 
     from chandlery.registry.client import RegistryClient
 
@@ -107,7 +104,7 @@ class Exports:
             if chosen.kind is OutputKind.LOCAL:
                 files.write_directory(chosen.destination, view)
             else:
-                with _destination(chosen.destination) as out:
+                with Destination(chosen.destination) as out:
                     files.write_tar(out, view, clamp_s=self._clamp_s)
 
     def _store_image(self, chosen: Output, result: FileSystem) -> Exported:
@@ -147,11 +144,12 @@ class Exports:
             return self._store_image(chosen, result)
         image = self._image(chosen, result, step)
         names = self._names(chosen)
-        write = archive.write_oci if chosen.kind is OutputKind.OCI else archive.write_docker
         if chosen.kind is OutputKind.DOCKER and not archive.is_loadable(image):
             raise RequestError("docker can't load zstd layers", code="request.bad-output", hint="leave compression=zstd away, or use type=oci")
-        with _destination(chosen.destination) as out:
-            write(out, image, tuple(str(name) for name in names), lambda blob: self._store.blobs.open(blob.digest))  # type: ignore[arg-type,return-value]
+        with Destination(chosen.destination) as out:
+            named = tuple(str(name) for name in names)
+            opened = lambda blob: self._store.blobs.open(blob.digest)  # noqa: E731
+            archive.write(out, [(image, named)], opened, is_oci=chosen.kind is OutputKind.OCI)  # type: ignore[arg-type]
         return _exported(image, names)
 
     def _push(self, chosen: Output, result: FileSystem, step: Step) -> Exported:
@@ -193,32 +191,3 @@ class Exports:
 def _exported(image: Image, names: tuple[Reference, ...]) -> Exported:
     described = Descriptor(image.manifest.media_type, image.manifest.digest, len(image.manifest.raw))
     return Exported(str(image.config_digest), str(image.manifest.digest), described, tuple(name.familiar for name in names))
-
-
-class _destination:
-    """A file to write an output to: standard output, or a temporary name that becomes the path when the block ends well."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._temporary = f"{path}.{os.getpid()}.tmp"
-
-    def __enter__(self) -> "IO[bytes]":
-        if self._path == "-":
-            self._file: IO[bytes] = sys.stdout.buffer
-            return self._file
-        try:
-            os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-            self._file = open(self._temporary, "wb")
-        except OSError as error:
-            raise RequestError(f"can't write {self._path}: {error.strerror}", code="request.unwritable", hint="check the output's dest=") from error
-        return self._file
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._path == "-":
-            self._file.flush()
-            return
-        self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
-            os.unlink(self._temporary)

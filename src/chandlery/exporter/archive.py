@@ -1,6 +1,6 @@
-"""Image archives: an OCI layout in a tar, and Docker's `docker save` form, streamed; no blob is held in memory.
+"""Image archives: an OCI layout in a tar, and with it Docker's `docker save` form, streamed; no blob is held in memory.
 
-Both are written with the same entries in the same order and no times, so that the same image gives the same archive. OCI image spec, image-layout.md.
+Archives are written with the same entries in the same order and no times, so that the same image gives the same archive. OCI image spec, image-layout.md.
 """
 
 import io
@@ -15,7 +15,7 @@ from chandlery.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import IO
 
     OpenBlob = Callable[[Descriptor], IO[bytes]]
@@ -23,37 +23,39 @@ if TYPE_CHECKING:
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
-def write_oci(out: "IO[bytes]", image: Image, names: tuple[str, ...], open_blob: "OpenBlob") -> None:
-    """An OCI layout of one image, as a tar; each name becomes an entry of the index with the annotations that containerd and skopeo read."""
+def write(out: "IO[bytes]", images: "Sequence[tuple[Image, tuple[str, ...]]]", open_blob: "OpenBlob", *, is_oci: bool) -> None:
+    """One archive of some images with their names: an OCI layout, and beside it, unless `is_oci`, the manifest.json that `docker load` reads.
+
+    Docker before 25 can load plain and gzip layers only: see is_loadable.
+    """
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         _directory(archive, "blobs")
         _directory(archive, "blobs/sha256")
-        _write_blobs(archive, image, open_blob)
-        _member(archive, "index.json", json.dumps(layout_index(image, names), separators=(",", ":")).encode())
+        written: set[str] = set()
+        for image, _ in images:
+            _write_blobs(archive, image, open_blob, written)
+        _member(archive, "index.json", _encoded(layout_index(images)))
+        if not is_oci:
+            _member(archive, "manifest.json", _encoded([_docker_entry(image, names) for image, names in images]))
         _member(archive, "oci-layout", LAYOUT)
 
 
-def write_docker(out: "IO[bytes]", image: Image, names: tuple[str, ...], open_blob: "OpenBlob") -> None:
-    """What `docker load` reads, from 1.10 on: manifest.json and an OCI layout in one archive. Layers must be plain or gzip."""
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        _directory(archive, "blobs")
-        _directory(archive, "blobs/sha256")
-        _write_blobs(archive, image, open_blob)
-        document = {
-            "Config": _blob_path(image.manifest.config),
-            "RepoTags": [name.removeprefix("docker.io/library/").removeprefix("docker.io/") for name in names] or None,
-            "Layers": [_blob_path(layer) for layer in image.manifest.layers],
-        }
-        _member(archive, "index.json", json.dumps(layout_index(image, names), separators=(",", ":")).encode())
-        _member(archive, "manifest.json", json.dumps([document], separators=(",", ":")).encode())
-        _member(archive, "oci-layout", LAYOUT)
-
-
-def layout_index(image: Image, names: tuple[str, ...]) -> "dict[str, object]":
-    """The index.json of a layout that holds one image under some names."""
-    described = Descriptor(image.manifest.media_type, image.manifest.digest, len(image.manifest.raw))
-    entries = [replace(described, annotations=_annotations(name)) for name in names] or [described]
+def layout_index(images: "Sequence[tuple[Image, tuple[str, ...]]]") -> "dict[str, object]":
+    """The index.json of a layout: each name is an entry with the annotations that containerd and skopeo read."""
+    entries: list[Descriptor] = []
+    for image, names in images:
+        described = _manifest_descriptor(image)
+        entries += [replace(described, annotations=_annotations(name)) for name in names] or [described]
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptors.encode(entry) for entry in entries]}
+
+
+def _docker_entry(image: Image, names: tuple[str, ...]) -> "dict[str, object]":
+    tags = [name.removeprefix("docker.io/library/").removeprefix("docker.io/") for name in names]
+    return {"Config": _blob_path(image.manifest.config), "RepoTags": tags or None, "Layers": [_blob_path(layer) for layer in image.manifest.layers]}
+
+
+def _encoded(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _annotations(name: str) -> tuple[tuple[str, str], ...]:
@@ -61,16 +63,21 @@ def _annotations(name: str) -> tuple[tuple[str, str], ...]:
     return (("io.containerd.image.name", name), ("org.opencontainers.image.ref.name", tag or "latest"))
 
 
-def _write_blobs(archive: tarfile.TarFile, image: Image, open_blob: "OpenBlob") -> None:
-    written: set[str] = set()
-    _member(archive, _blob_path(image.manifest.config), image.config_blob)
+def _write_blobs(archive: tarfile.TarFile, image: Image, open_blob: "OpenBlob", written: set[str]) -> None:
+    documents = ((image.manifest.config, image.config_blob), (_manifest_descriptor(image), image.manifest.raw))
+    for blob, data in documents:
+        if blob.digest not in written:
+            written.add(blob.digest)
+            _member(archive, _blob_path(blob), data)
     for layer in image.manifest.layers:
         if layer.digest not in written:
             written.add(layer.digest)
-            with open_blob(layer) as blob:
-                archive.addfile(_info(_blob_path(layer), layer.size_bytes), blob)
-    manifest = Descriptor(image.manifest.media_type, image.manifest.digest, len(image.manifest.raw))
-    _member(archive, _blob_path(manifest), image.manifest.raw)
+            with open_blob(layer) as file:
+                archive.addfile(_info(_blob_path(layer), layer.size_bytes), file)
+
+
+def _manifest_descriptor(image: Image) -> Descriptor:
+    return Descriptor(image.manifest.media_type, image.manifest.digest, len(image.manifest.raw))
 
 
 def _blob_path(blob: Descriptor) -> str:

@@ -67,9 +67,10 @@ class Image:
         return self.manifest.config.digest
 
 
-def with_manifest(config: ImageConfig, layers: tuple[Descriptor, ...], *, is_docker: bool, annotations: dict[str, str] | None = None) -> Image:
-    """The manifest over a configuration and the layers' descriptors, whose media types already are of the right family."""
-    blob = image_config.encode(config)
+def with_manifest(config: ImageConfig, layers: tuple[Descriptor, ...], *, is_docker: bool, config_blob: bytes = b"") -> Image:
+    """The manifest over a configuration and the layers' descriptors, whose media types already are of the right family; `config_blob` are the
+    configuration's own bytes where it already has some."""
+    blob = config_blob or image_config.encode(config)
     described = Descriptor(DOCKER_CONFIG if is_docker else OCI_CONFIG, sha256(blob), len(blob))
-    manifest = build_manifest(config=described, layers=layers, annotations=annotations, media_type=DOCKER_MANIFEST if is_docker else OCI_MANIFEST)
+    manifest = build_manifest(config=described, layers=layers, media_type=DOCKER_MANIFEST if is_docker else OCI_MANIFEST)
     return Image(blob, manifest)

@@ -1,0 +1,156 @@
+"""Running a command in an image, to try it: one process tree, its output passed through, nothing kept.
+
+The image's layers are mounted under an upper that is thrown away. It runs in a thread with mounts of its own, so nothing is left however the process ends.
+"""
+
+import contextlib
+import os
+
+from chandlery.engine.shelf import ImageShelf, StoredImage
+from chandlery.engine.tools import Tools
+from chandlery.errors import Cancelled, RequestError
+from chandlery.graph.op import Network
+from chandlery.linux import cgroup
+from chandlery.linux.cgroup import UNLIMITED, Limits
+from chandlery.oci.image_config import ImageConfig
+from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chandlery.runtime.network import NetworkPool
+    from chandlery.runtime.process import ExitStatus, RuntimeMount, StepSpec
+
+_DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@value
+class Trial:
+    """What to run: `command` () and `entrypoint` None are the image's; `volumes` are (directory or file here, path there, read-only)."""
+
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    volumes: tuple[tuple[str, str, bool], ...] = ()
+    working_directory: str = ""
+    user: str = ""
+    network: Network = Network.DEFAULT
+    hosts: tuple[tuple[str, str], ...] = ()
+    limits: Limits = UNLIMITED
+    is_interactive: bool = False
+
+
+def run_trial(tools: Tools, image: StoredImage, trial: Trial, *, output: "Callable[[int, bytes], None]") -> "ExitStatus":
+    """Run it to its end. Raises Cancelled when a signal ended it, InputError, MachineError."""
+    import threading
+
+    cancelled = threading.Event()
+    ended: list[ExitStatus | BaseException] = []
+
+    def work() -> None:
+        from chandlery.linux.namespaces import enter_private_mounts
+
+        try:
+            tools.clean()
+            enter_private_mounts()
+            ended.append(_run(tools, image, trial, output, cancelled))
+        except BaseException as failure:
+            ended.append(failure)
+
+    thread = threading.Thread(target=work, name="chandlery-trial", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        cancelled.set()
+        thread.join(30)
+        raise
+    result = ended[0]
+    if isinstance(result, BaseException):
+        raise result
+    if result.was_cancelled:
+        raise Cancelled()
+    return result
+
+
+def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int, bytes], None]", cancelled: "object") -> "ExitStatus":
+    from chandlery.runtime.stubs import MountStubs
+    from chandlery.worker.mounter import Mounter
+
+    shelf = ImageShelf(tools)
+    config = shelf.config(image)
+    directories = shelf.forms(image).directories(shelf.file_system(image))
+    scratch = tools.session.scratch("t")
+    upper, work = f"{scratch}/u", f"{scratch}/w"
+    os.mkdir(upper, 0o755)
+    os.mkdir(work)
+    network = tools.network()
+    with contextlib.ExitStack() as stack:
+        stack.callback(network.close)
+        rootfs = stack.enter_context(Mounter(tools.session, tools.mount_method()).overlay(directories, upper=upper, work=work))
+        path, etc = _networked(network, trial, scratch)
+        stubs = MountStubs(rootfs, [*etc, *_volumes(trial)], upper=upper)
+        spec = _spec(config, trial, rootfs, stubs.mounts)
+        group = cgroup.create(f"{tools.session.id}-run", trial.limits)
+        stack.callback(lambda: group.remove() if group is not None else None)
+        bundle = tools.session.scratch("r")
+        return tools.runtime().run(spec, bundle_dir=bundle, cgroup=group, network_path=path, output=output, cancelled=cancelled)  # type: ignore[arg-type]
+
+
+def _spec(config: ImageConfig, trial: Trial, rootfs: str, mounts: "tuple[RuntimeMount, ...]") -> "StepSpec":
+    from chandlery.runtime import user
+    from chandlery.runtime.process import StepNetwork, StepSpec
+
+    entrypoint = config.runtime.get("Entrypoint") or () if trial.entrypoint is None else trial.entrypoint
+    # as in docker: an entrypoint of one's own drops the image's command
+    command = trial.command or (tuple(config.runtime.get("Cmd") or ()) if trial.entrypoint is None else ())
+    argv = (*entrypoint, *command)
+    if not argv:
+        raise RequestError("the image has no command", code="run.no-command", hint="say what to run: chandlery run IMAGE COMMAND")
+    names = {entry.partition("=")[0] for entry in trial.env}
+    env = [entry for entry in config.env if entry.partition("=")[0] not in names]
+    if not any(entry.startswith("PATH=") for entry in (*env, *trial.env)):
+        env.insert(0, _DEFAULT_PATH)
+    networks = {Network.DEFAULT: StepNetwork.ISOLATED, Network.NONE: StepNetwork.NONE, Network.HOST: StepNetwork.HOST}
+    return StepSpec(
+        argv=argv,
+        rootfs=rootfs,
+        env=(*env, *trial.env),
+        cwd=trial.working_directory or str(config.runtime.get("WorkingDir") or "/"),
+        user=user.resolve(rootfs, trial.user or str(config.runtime.get("User") or "")),
+        hostname="chandlery",
+        network=networks[trial.network],
+        mounts=mounts,
+        limits=trial.limits,
+        is_interactive=trial.is_interactive,
+    )
+
+
+def _networked(network: "NetworkPool", trial: Trial, scratch: str) -> "tuple[str, list[RuntimeMount]]":
+    from chandlery.runtime.etc_files import hosts_text
+    from chandlery.runtime.network import host_address
+    from chandlery.runtime.process import RuntimeMount
+
+    hosts = tuple((name, host_address() if address == "host-gateway" else address) for name, address in trial.hosts)
+    files = {"hosts": hosts_text("chandlery", hosts)}
+    path = ""
+    if trial.network is Network.DEFAULT:
+        path = network.acquire().path
+        files["resolv.conf"] = network.resolv_conf()
+    elif trial.network is Network.HOST and os.path.exists("/etc/resolv.conf"):
+        with open("/etc/resolv.conf", encoding="utf-8", errors="surrogateescape") as file:
+            files["resolv.conf"] = file.read()
+    mounts = []
+    for name, text in files.items():
+        with open(f"{scratch}/{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.chmod(f"{scratch}/{name}", 0o644)
+        mounts.append(RuntimeMount(f"/etc/{name}", f"{scratch}/{name}"))
+    return path, mounts
+
+
+def _volumes(trial: Trial) -> "list[RuntimeMount]":
+    from chandlery.runtime.process import RuntimeMount
+
+    return [RuntimeMount(target, source, is_read_only=is_read_only) for source, target, is_read_only in sorted(trial.volumes, key=lambda item: item[1])]
