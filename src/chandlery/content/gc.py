@@ -11,7 +11,7 @@ import time
 
 from chandlery.content.filters import parse_filters
 from chandlery.content.race import reach
-from chandlery.content.references import records_using
+from chandlery.content.references import layers_of, records_using
 from chandlery.content.reserve import give_up, set_aside
 from chandlery.content.session import clean_dead_sessions
 from chandlery.content.sweep import empty_trash, sweep
@@ -175,6 +175,15 @@ def _delete_rows(tx: "Transaction", victims: "Sequence[UsageRow]", now: float) -
     for table, column in (("volume", "id"), ("volume_generation", "volume_id")):
         tx.execute_many(f"DELETE FROM {table} WHERE {column} = ?", [(volume,) for volume in by_kind[Kind.VOLUME]])
     tx.execute("DELETE FROM memo WHERE last_used_at < ?", (now - _MEMO_LIFETIME_S,))
+    _delete_nameless_images(tx, {*by_kind[Kind.BLOB]})
+
+
+def _delete_nameless_images(tx: "Transaction", blobs: set[str]) -> None:
+    """Images without a name go with the first thing of theirs that went."""
+    there = {diff_id for (diff_id,) in tx.execute("SELECT diff_id FROM snapshot WHERE diff_id IS NOT NULL UNION SELECT diff_id FROM layer_blob")}
+    for name, config, layers in tx.execute("SELECT name, config_digest, layers FROM image WHERE name LIKE 'sha256:%'"):
+        if config in blobs or any(diff_id not in there for _, diff_id in layers_of(layers)):
+            tx.execute("DELETE FROM image WHERE name = ?", (name,))
 
 
 def _free_bytes(root: str) -> int:

@@ -93,7 +93,7 @@ def rows_of(tx: "Transaction", layout: "StoreLayout", disk: OnDisk, now: float) 
 
 
 class _Images:
-    """What images by name need: layers by diff id, and blobs."""
+    """What images by name need: layers by diff id, and blobs. An image without a name is cache like any other: it keeps nothing."""
 
     def __init__(self, tx: "Transaction") -> None:
         self.diff_ids: set[str] = set()
@@ -102,9 +102,11 @@ class _Images:
         for name, config, manifest, layers, created, used in tx.execute(
             "SELECT name, config_digest, manifest_digest, layers, created_at, last_used_at FROM image"
         ):
-            self.diff_ids.update(diff_id for _, diff_id in layers_of(layers))
-            self.blobs.update(digest for digest in (config, manifest) if digest)
-            self.rows.append(UsageRow(Kind.IMAGE, name, 0, created, used, True, False, name))
+            is_named = not name.startswith("sha256:")
+            if is_named:
+                self.diff_ids.update(diff_id for _, diff_id in layers_of(layers))
+                self.blobs.update(digest for digest in (config, manifest) if digest)
+            self.rows.append(UsageRow(Kind.IMAGE, name, 0, created, used, is_named, False, name))
 
 
 def _snapshots(tx: "Transaction", leases: dict[str, set[str]], images: _Images) -> "Iterator[UsageRow]":
