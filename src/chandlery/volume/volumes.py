@@ -125,7 +125,7 @@ class Volumes:
                 return
             thread = threading.Thread(target=run, name="chandlery-fold", daemon=True)
             self._folding[volume_id] = thread
-        thread.start()
+            thread.start()
 
     def usage(self) -> "VolumeUsage":
         """How much the volumes, what they share, and their garbage take."""

@@ -17,6 +17,7 @@ from chandlery.graph.mount import Sharing
 from chandlery.linux import mount
 from chandlery.linux.mount import OverlayOptions
 from chandlery.volume.head import VolumeKey
+from chandlery.volume.merge import precedence
 from chandlery.volume.volumes import Volumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="overlay mounts need root")
@@ -134,17 +135,21 @@ def test_an_opaque_directory_of_one_step_does_not_hide_what_another_added(machin
     assert machine.tree() == {"d": None, "d/mine": "1", "d/old": "0", "d/theirs": "2"}
 
 
-def test_of_two_steps_that_changed_the_same_files_one_wins_in_all(machine):
-    machine.run(write(base="0"))
+@pytest.mark.parametrize("round_", range(8))
+def test_of_two_steps_that_changed_the_same_files_one_wins_in_all_whoever_ends_first(machine, round_):
+    for number in range(round_):
+        machine.run(write(base=str(number)))
     with machine.store.begin() as one, machine.store.begin() as two:
         first, second = machine.volumes.attach(KEY, one), machine.volumes.attach(KEY, two)
         machine.mounted(first, write(a="1", b="1", only1="1"))
         machine.mounted(second, write(a="2", b="2", only2="2"))
         machine.volumes.commit(first, succeeded=True)
         machine.volumes.commit(second, succeeded=True)
+    versions = {entry.path: entry.version for entry in machine.volumes.show(KEY)}
+    winner = "1" if precedence(versions["only1"]) > precedence(versions["only2"]) else "2"
     tree = machine.tree()
-    assert tree["a"] == tree["b"]
-    assert tree["only1"] + tree["only2"] == "12"
+    assert (tree["a"], tree["b"], tree["only1"], tree["only2"]) == (winner, winner, "1", "2")
+    assert versions["a"] == versions["b"] == versions[f"only{winner}"]
 
 
 @pytest.mark.parametrize("round_", range(6))
@@ -462,6 +467,7 @@ sys.path.insert(0, {sources!r})
 from chandlery.content.store import Store
 from chandlery.linux import mount, namespaces
 from chandlery.volume.head import VolumeKey
+from chandlery.volume.merge import precedence
 from chandlery.volume.volumes import Volumes
 root, point, number = sys.argv[1], sys.argv[2], sys.argv[3]
 namespaces.enter_private_mounts()
@@ -506,7 +512,9 @@ def test_eight_processes_add_different_files_and_nothing_is_lost(machine):
     expected = {f"d/{number}-{turn}-{file}" for number in range(8) for turn in range(5) for file in range(3)}
     assert expected | {"d", "shared"} == set(machine.tree())
     assert machine.volumes.verify(KEY) == ()
-    assert {entry.path for entry in machine.volumes.show(KEY)} - {""} == expected | {"d", "shared"}
+    shown = {entry.path: entry.version for entry in machine.volumes.show(KEY)}
+    assert shown.keys() - {""} == expected | {"d", "shared"}
+    assert len({version.sequence for path, version in shown.items() if path in expected}) == 40, "every delta has a name of its own"
 
 
 def test_kills_at_any_point_leave_a_whole_head(machine):
