@@ -57,9 +57,10 @@ class TreeCopy:
         """Make the target's missing directories; where exactly a source of this name goes."""
         owner: Owner = self.options.owner or ROOT
         target = self.target
-        means_directory = path.endswith(("/", "/.")) or not clean(path)
-        target.make_directories(resolve(target, path if means_directory else path.rpartition("/")[0]), owner)
-        place = resolve(target, path)
+        cleaned = clean(path)
+        parent = cleaned if path.endswith("/") else cleaned.rpartition("/")[0]
+        target.make_directories(resolve(target, parent), owner)
+        place = resolve(target, cleaned)
         found = target.lookup(place)
         if is_directory:
             if found is None:

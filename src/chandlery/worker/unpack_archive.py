@@ -7,6 +7,7 @@ way is replaced. Parents that the archive doesn't name are root's, mode 0755.
 
 import os
 import posixpath
+import stat as modes
 import tarfile
 
 from chandlery.errors import ChandleryError, InputError
@@ -162,6 +163,11 @@ class _Archive:
             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=at, follow_symlinks=False)
         elif member.islnk():
             self._make_link(member, at, name)
+            # the link's own header has the last word on the file that both name, as in BuildKit
+            os.chown(name, *owner, dir_fd=at, follow_symlinks=False)
+            if not modes.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                os.chmod(name, member.mode & 0o7777, dir_fd=at)
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=at, follow_symlinks=False)
         else:
             raise InputError(f"{member.name}: ADD extracts no devices or pipes", code="add.unsupported-entry", hint="unpack the archive in a RUN")
 
