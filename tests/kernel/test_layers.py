@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from tests.fakes.tars import archive, file, header
 
+from chandlery.errors import ChandleryError, InternalError, NoSpace
 from chandlery.layer.pack import digest_diff, pack_layer, tar_chunks
 from chandlery.layer.unpack import apply_layer, unpack
 from chandlery.linux import mount
+from chandlery.linux.id_map import IdMap
+from chandlery.linux.removal import remove_tree
 
 
 @contextmanager
@@ -156,6 +159,40 @@ def test_file_capabilities_survive(tmp_path: Path) -> None:
     assert (tmp_path / "copy/ping").stat().st_uid == 5
 
 
+def test_large_owners_and_attributes_survive(tmp_path: Path) -> None:
+    (tmp_path / "tree/d").mkdir(parents=True)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "tree/d/file").write_bytes(b"x")
+    os.chown(tmp_path / "tree/d/file", 3_000_000_000, 2_097_152)
+    os.setxattr(tmp_path / "tree/d/file", "user.note", b"\x00=\n")
+    os.setxattr(tmp_path / "tree/d", "user.on-a-directory", b"1")
+    os.setxattr(tmp_path / "tree/d", "trusted.machine", b"1")
+    unpack(tar_chunks(str(tmp_path / "tree")), str(tmp_path / "copy"))
+    status = (tmp_path / "copy/d/file").stat()
+    assert (status.st_uid, status.st_gid) == (3_000_000_000, 2_097_152)
+    assert os.getxattr(tmp_path / "copy/d/file", "user.note") == b"\x00=\n"
+    assert os.listxattr(tmp_path / "copy/d") == ["user.on-a-directory"]
+
+
+def test_one_id_map_takes_owners_in_and_out(tmp_path: Path) -> None:
+    id_map = IdMap(uids=((0, 100_000, 65_536),), gids=((0, 200_000, 65_536),))
+    (tmp_path / "host").mkdir()
+    unpack(archive(file(b"d/f", b"x", uid=7, gid=8), header(b"l", b"2", link=b"d", uid=7, gid=8)), str(tmp_path / "host"), id_map=id_map)
+    owners = {path: (os.lstat(tmp_path / "host" / path).st_uid, os.lstat(tmp_path / "host" / path).st_gid) for path in ("d", "d/f", "l")}
+    assert owners == {"d": (100_000, 200_000), "d/f": (100_007, 200_008), "l": (100_007, 200_008)}
+    with tarfile.open(fileobj=io.BytesIO(b"".join(tar_chunks(str(tmp_path / "host"), id_map=id_map)))) as tar:
+        assert {member.name: (member.uid, member.gid) for member in tar} == {"d": (0, 0), "d/f": (7, 8), "l": (7, 8)}
+
+
+@pytest.mark.parametrize("reference", ["trusted.overlay.redirect", "trusted.overlay.metacopy"])
+def test_an_upper_that_refers_to_its_lower_is_refused(tmp_path: Path, reference: str) -> None:
+    (tmp_path / "upper/d").mkdir(parents=True)
+    os.setxattr(tmp_path / "upper/d", reference, b"/old")
+    with pytest.raises(InternalError) as refused:
+        list(tar_chunks(str(tmp_path / "upper")))
+    assert refused.value.code == "layer.overlay-reference"
+
+
 @pytest.mark.parametrize("namespace", ["trusted", "user"])
 def test_opaque_marks_and_whiteouts_are_read_in_both_forms(tmp_path: Path, namespace: str) -> None:
     (tmp_path / "upper/d").mkdir(parents=True)
@@ -169,8 +206,6 @@ def test_opaque_marks_and_whiteouts_are_read_in_both_forms(tmp_path: Path, names
 
 
 def test_a_disk_that_is_full_says_so(tmp_path: Path) -> None:
-    from chandlery.errors import NoSpace
-
     (tmp_path / "small").mkdir()
     mount.mount_tmpfs(str(tmp_path / "small"), size_bytes=1 << 20)
     try:
@@ -182,9 +217,6 @@ def test_a_disk_that_is_full_says_so(tmp_path: Path) -> None:
 
 
 def test_a_tree_deeper_than_any_path_is_packed_and_refused_on_the_way_in(tmp_path: Path) -> None:
-    from chandlery.errors import ChandleryError
-    from chandlery.linux.removal import remove_tree
-
     (tmp_path / "tree").mkdir()
     here = os.getcwd()
     os.chdir(tmp_path / "tree")

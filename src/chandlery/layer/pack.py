@@ -109,13 +109,10 @@ def pack_layer(
     Reading, hashing and compressing overlap; memory is a few blocks a worker. Whatever fails, in `sink` too, is raised here, and no thread
     stays behind.
     """
-    return compress_tar(tar_chunks(root, id_map=id_map, clamp_mtime_s=clamp_mtime_s), sink, compression=compression, level=level, workers=workers)
+    return _compressed(tar_chunks(root, id_map=id_map, clamp_mtime_s=clamp_mtime_s), sink, compression=compression, level=level, workers=workers)
 
 
-def compress_tar(
-    chunks: "Iterator[Buffer]", sink: "Sink", *, compression: Compression = Compression.GZIP, level: int | None = None, workers: int | None = None
-) -> PackedLayer:
-    """Compress a tar that is already one, as `pack_layer` does. `chunks` are of CHUNK bytes but for the last."""
+def _compressed(chunks: "Iterator[Buffer]", sink: "Sink", *, compression: Compression, level: int | None, workers: int | None) -> PackedLayer:
     used = encoder(compression, level)
     count = workers or min(os.cpu_count() or 1, _MAX_WORKERS)
     diff_hash, blob_hash = hashlib.sha256(), hashlib.sha256()
@@ -251,6 +248,8 @@ class _TarWriter:
 
     def _directory(self, dir_fd: int, path: bytes, status: os.stat_result) -> None:
         names = xattr.names(dir_fd)
+        if names:
+            _refuse_references(path, names)
         self._header(path, tar_header.DIRECTORY, status, xattrs=xattr.layer_attributes(dir_fd) if names else None)
         if names and whiteout.is_opaque(dir_fd, names):
             self._mark(path + whiteout.OPAQUE_NAME)
@@ -281,6 +280,8 @@ class _TarWriter:
         fd = os.open(text, _FILE_FLAGS, dir_fd=dir_fd)
         try:
             names = xattr.names(fd)
+            if names:
+                _refuse_references(path, names)
             head, _, name = path.rpartition(b"/")
             if names and whiteout.is_marked_file(status, names):
                 self._mark(b"/".join((head, whiteout.PREFIX + name)) if head else whiteout.PREFIX + name)
@@ -335,6 +336,12 @@ class _TarWriter:
         if seconds:
             field, added = tar_header.mtime_patch(seconds)
             self._patches.append((self._at - tar_header.BLOCK, field, checksum + added))
+
+
+def _refuse_references(path: bytes, attribute_names: list[str]) -> None:
+    """An inode that stands for one in a lower layer is no content: its overlay must be mounted with redirect_dir=off,metacopy=off."""
+    if not whiteout.REFERENCES.isdisjoint(attribute_names):
+        raise InternalError(f"/{os.fsdecode(path)} refers to a lower layer, which no tar can express", code="layer.overlay-reference")
 
 
 def _refuse_whiteout_name(path: bytes, name: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A layer or archive into a directory: decompress, verify, extract, each in a thread of its own.
+"""A layer or archive into a directory: decompress and hash in one thread, extract in another.
 
 `unpack` places the members of a plain tar, `apply_layer` those of a blob as it comes from a registry, `unpack_archive` those of a tar that
 a user gave as files. Archives are a stranger's: limits
@@ -9,8 +9,6 @@ A failed extraction leaves a directory in any state below its root; the caller t
 import errno
 import hashlib
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 from chandlery.errors import ContextError, LyingRegistry, MachineError, NoSpace
 from chandlery.layer.compression import decompressed, detect
@@ -25,7 +23,6 @@ from chandlery.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
     from typing import Protocol
 
     Buffer = bytes | bytearray | memoryview
@@ -105,19 +102,17 @@ def apply_layer(
 
     `source` verifies the blob's own digest. Raises what `unpack` does, and LyingRegistry layer.wrong-diff-id.
     """
-    hasher = hashlib.sha256()
-    with Prefetch(_plain(_chunks(source), limits), _AHEAD) as chunks, ThreadPoolExecutor(1, "layer-hash") as thread:
-        counted = _Hashed(chunks, hasher, thread)
-        stats = unpack(counted, root, whiteouts=whiteouts, id_map=id_map, limits=limits)
-        counted.finish()
-    diff_id = from_hex(hasher.hexdigest())
+    plain = _Hashed(_plain(_chunks(source), limits))
+    with Prefetch(plain, _AHEAD) as chunks:
+        stats = unpack(chunks, root, whiteouts=whiteouts, id_map=id_map, limits=limits)
+    diff_id = plain.digest()
     if expected_diff_id is not None and diff_id != expected_diff_id:
         raise LyingRegistry(
             f"a layer's content has the diff id {diff_id}, its image's configuration says {expected_diff_id}",
             code="layer.wrong-diff-id",
             hint="the image was pushed damaged; push it again, or use another digest of it",
         )
-    return AppliedLayer(diff_id, counted.size_bytes, stats)
+    return AppliedLayer(diff_id, plain.size_bytes, stats)
 
 
 def unpack_archive(source: "Source", root: str, *, limits: Limits = Limits()) -> UnpackStats:
@@ -130,26 +125,21 @@ def unpack_archive(source: "Source", root: str, *, limits: Limits = Limits()) ->
 
 
 class _Hashed:
-    """Chunks on their way to the extractor, hashed in `thread` meanwhile."""
+    """Chunks on their way to the extractor, hashed as they pass: in the thread that decompresses, which has time for both."""
 
-    def __init__(self, chunks: "Iterator[Buffer]", hasher: "hashlib._Hash", thread: ThreadPoolExecutor) -> None:
+    def __init__(self, chunks: "Iterator[Buffer]") -> None:
         self._chunks = chunks
-        self._hasher = hasher
-        self._thread = thread
-        self._pending: deque[Future[None]] = deque()
+        self._hasher = hashlib.sha256()
         self.size_bytes = 0
 
     def __iter__(self) -> "Iterator[Buffer]":
         for chunk in self._chunks:
             self.size_bytes += len(chunk)
-            self._pending.append(self._thread.submit(self._hasher.update, chunk))
-            if len(self._pending) > _AHEAD:
-                self._pending.popleft().result()
+            self._hasher.update(chunk)
             yield chunk
 
-    def finish(self) -> None:
-        while self._pending:
-            self._pending.popleft().result()
+    def digest(self) -> Digest:
+        return from_hex(self._hasher.hexdigest())
 
 
 def _chunks(source: "Source") -> "Iterator[Buffer]":

@@ -23,6 +23,8 @@ AUFS_PREFIX = b".wh..wh."
 
 OPAQUE_XATTR = "trusted.overlay.opaque"
 _OPAQUE_XATTRS = frozenset({OPAQUE_XATTR, "user.overlay.opaque"})
+# a renamed directory, a file whose data are below: overlayfs.rst, "redirect_dir" and "Metadata only copy up"
+REFERENCES = frozenset(f"{space}.overlay.{kind}" for space in ("trusted", "user") for kind in ("redirect", "metacopy"))
 _WHITEOUT_XATTRS = frozenset({"trusted.overlay.whiteout", "user.overlay.whiteout"})
 
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes.tars import archive, file, header, pax
 
-from chandlery.errors import InputError, RequestError
+from chandlery.errors import InputError, InternalError, RequestError
 from chandlery.layer import compression
 from chandlery.layer.compression import Compression
 from chandlery.layer.pack import CHUNK, diff_id_of, digest_diff, pack_layer, tar_chunks
@@ -291,3 +291,47 @@ def test_any_names_survive_the_round_trip(entries: dict[tuple[str, ...], bytes],
     with tarfile.open(fileobj=io.BytesIO(tar_of(root)), errors="surrogateescape") as tar:
         tar.extractall(again, **TRUSTED)
     assert described(again, times="not of links") == described(root, times="not of links")
+
+
+def test_a_file_that_shrinks_while_it_is_packed_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(4 * CHUNK))
+    chunks = tar_chunks(str(tmp_path))
+    next(chunks)
+    os.truncate(tmp_path / "big", CHUNK)
+    with pytest.raises(InternalError) as changed:
+        list(chunks)
+    assert changed.value.code == "layer.changed"
+
+
+def test_a_directory_that_moves_while_its_tree_is_packed_is_noticed(tmp_path: Path) -> None:
+    deep = tmp_path / "tree" / "/".join("d" for _ in range(90))
+    deep.mkdir(parents=True)
+    (deep / "big").write_bytes(bytes(2 * CHUNK))
+    chunks = tar_chunks(str(tmp_path / "tree"))
+    next(chunks)
+    (tmp_path / "tree/d/d").rename(tmp_path / "elsewhere")
+    with pytest.raises(InternalError) as changed:
+        list(chunks)
+    assert changed.value.code == "layer.changed"
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x1f\x8b\x08\0", Compression.GZIP),
+        (b"\x28\xb5\x2f\xfd\0", Compression.ZSTD),
+        (b"\x50\x2a\x4d\x18\0", Compression.ZSTD),
+        (b"BZh9", Compression.BZIP2),
+        (b"\xfd7zXZ\0", Compression.XZ),
+        (b"usr/", Compression.NONE),
+        (b"", Compression.NONE),
+    ],
+)
+def test_compression_is_seen_from_the_first_bytes(head: bytes, kind: Compression) -> None:
+    assert compression.detect(head) is kind
+
+
+def test_layers_are_not_bzip2() -> None:
+    with pytest.raises(RequestError) as refused:
+        compression.encoder(Compression.BZIP2)
+    assert refused.value.code == "compression.unknown"
