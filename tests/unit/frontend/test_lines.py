@@ -14,7 +14,8 @@ def texts(source: str) -> list[str]:
     ("source", "expected"),
     [
         ("FROM a\nRUN b\n", ["FROM a", "RUN b"]), ("FROM a", ["FROM a"]), ("\n\n  FROM a  \n", ["FROM a  "]), ("\tFROM a\n", ["FROM a"]),
-        ("RUN a \\\n  b\n", ["RUN a   b"]), ("RUN a\\\nb\n", ["RUN ab"]), ("RUN a \\ \t\n b\n", ["RUN a  b"]), ("RUN a \\\\\n", ["RUN a \\\\"]),
+        ("RUN a \\\n  b\n", ["RUN a   b"]), ("RUN a\\\nb\n", ["RUN ab"]), ("RUN a \\ \t\n b\n", ["RUN a  b"]),
+        ("RUN a \\\\\n", ["RUN a \\\\"]),
         ("RUN a \\\n# c\n\n b\n", ["RUN a  b"]), ("RUN a \\\n  # c\n b\nX", ["RUN a  b", "X"]), ("RUN a \\\n", ["RUN a "]),
         ("RUN \\\n \\\n a\n", ["RUN   a"]),
         ("\\\nFROM a\n", ["FROM a"]), ("RUN a # b\n", ["RUN a # b"]), ("# c\nFROM a\n#d\n", ["FROM a"]), ("\ufeffFROM a\n", ["FROM a"]),
@@ -84,7 +85,8 @@ def test_a_line_may_have_65536_bytes_with_its_end(length: int, is_refused: bool)
         ("ADD <<E x\r\na\r\nE\r\n", [("E", "a\r\n", True)]),
         ("ONBUILD RUN <<E\na\nE\n", [("E", "a\n", True)]), ("RUN <<\"A B\"\nx\nA B\n", [("A B", "x\n", False)]),
         ("RUN x\\\n <<E\na\\\nE\n", [("E", "a\\\n", True)]),
-        ("RUN echo '<<E'\n", []), ("RUN [\"<<E\"]\n", []), ("RUN a <<<E\n", []), ("CMD <<E\n", []), ("ENV a=<<E\n", []), ("RUN a << 'b\n", []),
+        ("RUN echo '<<E'\n", []), ("RUN [\"<<E\"]\n", []), ("RUN a <<<E\n", []), ("CMD <<E\n", []), ("ENV a=<<E\n", []),
+        ("RUN a << 'b\n", []),
     ],
 )  # fmt: skip
 def test_heredocs_are_taken_with_their_line(source: str, expected: list[tuple[str, str, bool]]) -> None:

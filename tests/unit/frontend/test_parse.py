@@ -35,7 +35,8 @@ def test_env_and_label_pairs(rest: str, expected: list[tuple[str, str]]) -> None
 @pytest.mark.parametrize(
     ("line", "words", "is_shell_form"),
     [
-        ("RUN a  b", ("a  b",), True), ('RUN ["a", "b c"]', ("a", "b c"), False), ('RUN  [ "a" ]  ', ("a",), False), ("RUN ['a']", ("['a']",), True),
+        ("RUN a  b", ("a  b",), True), ('RUN ["a", "b c"]', ("a", "b c"), False), ('RUN  [ "a" ]  ', ("a",), False),
+        ("RUN ['a']", ("['a']",), True),
         ('RUN ["a"] b', ('["a"] b',), True), ('RUN ["a",]', ('["a",]',), True), ("RUN", (), True), ("RUN []", (), False),
         ('RUN ["\\u00e9"]', ("é",), False),
         ('RUN ["\\ud83d\\ude00","\\ud800"]', ("😀", "�"), False), ("RUN [NaN]", ("[NaN]",), True), ('run ["a\tb"]', ('["a\tb"]',), True),
@@ -54,7 +55,8 @@ def test_exec_and_shell_forms(line: str, words: tuple[str, ...], is_shell_form: 
 @pytest.mark.parametrize(
     ("line", "sources", "target"),
     [
-        ("COPY a b", ("a",), "b"), ("COPY a  b\tc/", ("a", "b"), "c/"), ('COPY ["a b","c"]', ("a b",), "c"), ('COPY "a b" c', ('"a', 'b"'), "c"),
+        ("COPY a b", ("a",), "b"), ("COPY a  b\tc/", ("a", "b"), "c/"), ('COPY ["a b","c"]', ("a b",), "c"),
+        ('COPY "a b" c', ('"a', 'b"'), "c"),
         ("COPY -- --a b", ("--a",), "b"), ('ADD ["a"', ("[\"a\"",), ""),
     ],
 )  # fmt: skip
@@ -95,7 +97,8 @@ def test_run_flags() -> None:
 @pytest.mark.parametrize(
     ("rest", "expected"),
     [
-        ("A", [("A", None)]), ("A=", [("A", "")]), ("A=1 B C=\"x y\"", [("A", "1"), ("B", None), ("C", '"x y"')]), ("--foo A", [("A", None)]),
+        ("A", [("A", None)]), ("A=", [("A", "")]), ("A=1 B C=\"x y\"", [("A", "1"), ("B", None), ("C", '"x y"')]),
+        ("--foo A", [("A", None)]),
     ],
 )  # fmt: skip
 def test_arg_declarations(rest: str, expected: list[tuple[str, str | None]]) -> None:

@@ -17,13 +17,16 @@ def refused(text: str) -> DockerfileError:
     ("line", "code"),
     [
         ("FOO x", "unknown-instruction"), ("RUNN x", "unknown-instruction"), ("RUN --foo x", "unknown-flag"), ("RUN --mount x", "flag"),
-        ("RUN --network=a --network=b x", "flag"), ("RUN --network=foo x", "network"), ("RUN --security=foo x", "security"), ("RUN [1]", "json"),
+        ("RUN --network=a --network=b x", "flag"), ("RUN --network=foo x", "network"), ("RUN --security=foo x", "security"),
+        ("RUN [1]", "json"),
         ("RUN [\"a\", null]", "json"), ("RUN --mount=from=$x,target=/y z", "variable-in-from"), ("RUN --mount= x", "bad-mount"),
         ("RUN --mount=a\\\"b x", "bad-mount"),
         ("COPY a", "syntax"), ("COPY", "syntax"), ('COPY ["a"]', "syntax"), ("COPY --link=x a b", "flag"), ("COPY --link= a b", "flag"),
         ("COPY --chown a b", "flag"),
-        ("COPY --checksum=x a b", "unknown-flag"), ("ADD --from=x a b", "unknown-flag"), ("COPY a <<E\nx\nE", "heredoc"), ("RUN <<E\nx", "heredoc"),
-        ("ENV", "syntax"), ("ENV a", "syntax"), ("ENV =b", "syntax"), ("ENV a=b c", "syntax"), ("LABEL a", "syntax"), ("ENV --x a=b", "unknown-flag"),
+        ("COPY --checksum=x a b", "unknown-flag"), ("ADD --from=x a b", "unknown-flag"), ("COPY a <<E\nx\nE", "heredoc"),
+        ("RUN <<E\nx", "heredoc"),
+        ("ENV", "syntax"), ("ENV a", "syntax"), ("ENV =b", "syntax"), ("ENV a=b c", "syntax"), ("LABEL a", "syntax"),
+        ("ENV --x a=b", "unknown-flag"),
         ("ARG", "syntax"), ("ARG =x", "syntax"), ("EXPOSE", "syntax"), ("USER", "syntax"), ("WORKDIR", "syntax"), ("STOPSIGNAL", "syntax"),
         ("MAINTAINER", "syntax"),
         ("VOLUME", "syntax"), ('VOLUME [""]', "syntax"), ("VOLUME []", "syntax"), ("SHELL sh -c", "json"), ("SHELL []", "syntax"),
@@ -31,10 +34,12 @@ def refused(text: str) -> DockerfileError:
         ("HEALTHCHECK", "syntax"), ("HEALTHCHECK NONE x", "syntax"), ("HEALTHCHECK CMD", "syntax"), ("HEALTHCHECK FOO x", "syntax"),
         ("HEALTHCHECK --interval=5 CMD x", "duration"), ("HEALTHCHECK --interval=1us CMD x", "duration"),
         ("HEALTHCHECK --interval=-5s CMD x", "duration"),
-        ("HEALTHCHECK --retries=-1 CMD x", "syntax"), ("HEALTHCHECK --retries=a CMD x", "syntax"), ("HEALTHCHECK --foo=1 CMD x", "unknown-flag"),
+        ("HEALTHCHECK --retries=-1 CMD x", "syntax"), ("HEALTHCHECK --retries=a CMD x", "syntax"),
+        ("HEALTHCHECK --foo=1 CMD x", "unknown-flag"),
         ("ONBUILD", "syntax"), ("ONBUILD FROM x", "onbuild"), ("ONBUILD MAINTAINER x", "onbuild"), ("ONBUILD onbuild RUN x", "onbuild"),
         ("ONBUILD ENV x", "syntax"),
-        ("FROM", "syntax"), ("FROM a b", "syntax"), ("FROM a as b c", "syntax"), ("FROM a AS 1b", "stage-name"), ("FROM --foo=x a", "unknown-flag"),
+        ("FROM", "syntax"), ("FROM a b", "syntax"), ("FROM a as b c", "syntax"), ("FROM a AS 1b", "stage-name"),
+        ("FROM --foo=x a", "unknown-flag"),
     ],
 )  # fmt: skip
 def test_a_wrong_line_is_refused_by_code_and_place(line: str, code: str) -> None:
@@ -47,7 +52,8 @@ def test_a_wrong_line_is_refused_by_code_and_place(line: str, code: str) -> None
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("RUN x\nFROM a\n", "no-stage"), ("ARG A\n", "no-stage"), ("ENV a=b\nFROM x\n", "no-stage"), ("# check=foo=1\nFROM a\n", "directive"),
+        ("RUN x\nFROM a\n", "no-stage"), ("ARG A\n", "no-stage"), ("ENV a=b\nFROM x\n", "no-stage"),
+        ("# check=foo=1\nFROM a\n", "directive"),
         ("# check=skip\nFROM a\n", "directive"), ("# check=skip=all;error=perhaps\nFROM a\n", "directive"),
     ],
 )  # fmt: skip

@@ -11,8 +11,10 @@ ENV = {"A": "abcab", "P": "a.b.c/d*e\\f", "E": "", "N": "new line", "U1": "u"}
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("plain", "plain"), ("$A", "abcab"), ("${A}x", "abcabx"), ("$Ax", ""), ("$A.x", "abcab.x"), ("$", "$"), ("$ A", "$ A"), ("a$", "a$"),
-        ("$U1x", ""), ("$1x", "x"), ("$@x", "x"), ("$$A", "A"), ("\\$A", "$A"), ("\\\\$A", "\\abcab"), ("a\\ b", "a b"), ("a\\", "a"), ("\\n", "n"),
+        ("plain", "plain"), ("$A", "abcab"), ("${A}x", "abcabx"), ("$Ax", ""), ("$A.x", "abcab.x"), ("$", "$"), ("$ A", "$ A"),
+        ("a$", "a$"),
+        ("$U1x", ""), ("$1x", "x"), ("$@x", "x"), ("$$A", "A"), ("\\$A", "$A"), ("\\\\$A", "\\abcab"), ("a\\ b", "a b"), ("a\\", "a"),
+        ("\\n", "n"),
         ("'$A'", "$A"), ("\"$A\"", "abcab"), ("\"'$A'\"", "'abcab'"), ("'a\\'b", "a\\b"), ("\"a\\\"b\"", 'a"b'), ("\"a\\nb\"", "a\\nb"),
         ("\"\\$A\"", "$A"), ("\"\\\\\"", "\\"), ("a'b'\"c\"", "abc"), ("''", ""), ("<<EOF", "<<EOF"), ("a<b", "a<b"),
     ],
@@ -27,8 +29,10 @@ def test_a_word_is_expanded_and_unquoted(text: str, expected: str) -> None:
         ("${X:-d}", "d"), ("${X-d}", "d"), ("${E:-d}", "d"), ("${E-d}", ""), ("${A:-d}", "abcab"), ("${X:-}", ""), ("${X:-a b}", "a b"),
         ("${A:+w}", "w"), ("${E:+w}", ""), ("${E+w}", "w"), ("${X+w}", ""), ("${X:-${A}}", "abcab"), ("${X:-${Y:-${A}}}", "abcab"),
         ("${X:-\\}}", "}"), ("${X:-'}'}", "}"), ("${X:-\"$A\"}", "abcab"), ("${A:?no}", "abcab"), ("${E?no}", ""),
-        ("${A#a}", "bcab"), ("${A#*b}", "cab"), ("${A##*b}", ""), ("${A%b}", "abca"), ("${A%a*}", "abc"), ("${A%%a*}", ""), ("${A#?}", "bcab"),
-        ("${P#*.}", "b.c/d*e\\f"), ("${P##*.}", "c/d*e\\f"), ("${P%/*}", "a.b.c"), ("${P%%.*}", "a"), ("${P#a\\.}", None), ("${P##*\\*}", "e\\f"),
+        ("${A#a}", "bcab"), ("${A#*b}", "cab"), ("${A##*b}", ""), ("${A%b}", "abca"), ("${A%a*}", "abc"), ("${A%%a*}", ""),
+        ("${A#?}", "bcab"),
+        ("${P#*.}", "b.c/d*e\\f"), ("${P##*.}", "c/d*e\\f"), ("${P%/*}", "a.b.c"), ("${P%%.*}", "a"), ("${P#a\\.}", None),
+        ("${P##*\\*}", "e\\f"),
         ("${P%\\\\*}", "a.b.c/d*e"), ("${A#x}", "abcab"), ("${X#x}", ""), ("${A#}", "abcab"),
         ("${A/a/X}", "Xbcab"), ("${A//a/X}", "XbcXb"), ("${A/b*/X}", "aX"), ("${A//?/X}", "XXXXX"), ("${P/\\//:}", "a.b.c:d*e\\f"),
         ("${A//b/}", "aca"),
@@ -72,7 +76,8 @@ def test_a_required_variable_names_itself(text: str, words: str) -> None:
     ("text", "expected"),
     [
         ("a b", ["a", "b"]), ("  a\t b ", ["a", "b"]), ("'a b' c", ["a b", "c"]), ("a\\ b", ["a b"]), ("$N x", ["new", "line", "x"]),
-        ("\"$N\" x", ["new line", "x"]), ("$E", []), ("''", []), ("a$N", ["anew", "line"]), ("80${X:-81}", ["81"]), ("<< EOF", ["<< EOF"]), ("", []),
+        ("\"$N\" x", ["new line", "x"]), ("$E", []), ("''", []), ("a$N", ["anew", "line"]), ("80${X:-81}", ["81"]),
+        ("<< EOF", ["<< EOF"]), ("", []),
     ],
 )  # fmt: skip
 def test_words_are_split_after_expansion(text: str, expected: list[str]) -> None:

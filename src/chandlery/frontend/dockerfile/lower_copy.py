@@ -64,7 +64,13 @@ def _refuse_unsupported(copy: ins.Copy) -> None:
 
 def _expanded(copy: ins.Copy, state: StageState, scope: Scope) -> ins.Copy:
     def expand(text: str) -> str:
-        return scope.expand(text, state.env)
+        try:
+            return scope.expand(text, state.env)
+        except Misplaced as failed:
+            if failed.code != "dockerfile.quote":
+                raise
+            hint = f'a path with blanks needs the exec form: {"ADD" if copy.is_add else "COPY"} ["a b", "target/"]'
+            raise Misplaced(failed.message, code=failed.code, hint=hint, token=text) from None
 
     contents = Lex(reads_quotes=False)
     files = tuple(replace(file, data=contents.word(file.data, state.env)) if file.expands else file for file in copy.inline_files)
