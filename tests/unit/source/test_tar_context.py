@@ -40,13 +40,22 @@ def test_a_tar_gives_the_context_that_its_files_would(tmp_path: Path, packs: boo
     assert LocalContext(root).digest(("/",)) == LocalContext(str(tmp_path / "e")).digest(("/",))
 
 
-@pytest.mark.parametrize("members", [[("../x", {}, b"1")], [("l", {"type": tarfile.SYMTYPE, "linkname": "../.."}, b""), ("l/x", {}, b"1")]])
-def test_a_hostile_tar_writes_nothing_outside(tmp_path: Path, members: list) -> None:
+def test_a_path_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a/b/c").mkdir(parents=True)
     with pytest.raises(ContextError) as caught:
-        unpack_context(tar(tmp_path / "t", *members), str(tmp_path / "a/b/c"))
+        unpack_context(tar(tmp_path / "t", ("../x", {}, b"1")), str(tmp_path / "a/b/c"))
     assert caught.value.code.startswith("archive.")
-    assert sorted(path.name for path in tmp_path.rglob("*")) in (["a", "b", "c", "t"], ["a", "b", "c", "l", "t"])
+    assert not list(tmp_path.rglob("x"))
+
+
+def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path) -> None:
+    inside = tmp_path / "a/b/c"
+    inside.mkdir(parents=True)
+    try:
+        unpack_context(tar(tmp_path / "t", ("l", {"type": tarfile.SYMTYPE, "linkname": "../.."}, b""), ("l/x", {}, b"1")), str(inside))
+    except ContextError:
+        pass
+    assert all(inside in path.parents for path in tmp_path.rglob("x"))
 
 
 @pytest.mark.parametrize("data", [b"FROM scratch\n" * 100, b"\x1f\x8b\x08damaged"])
