@@ -93,11 +93,6 @@ class TarReader:
                 size -= count
                 piece = piece[count:]
 
-    def read(self, size: int) -> bytes:
-        """`size` bytes of the current member's data, at most MAX_RECORD."""
-        self._left -= size
-        return self._take(size)
-
     def _side_record(self, entry: Entry, records: dict[bytes, bytes]) -> None:
         """What comes before a member and speaks of it: pax records, GNU's long names. Global ones and volume labels mean nothing here."""
         size = entry.size
@@ -168,15 +163,6 @@ def malformed(what: str) -> LyingRegistry:
 
 def _truncated(what: str) -> LyingRegistry:
     return LyingRegistry(f"the archive {what}", code="layer.truncated", hint="fetch or make the archive again")
-
-
-def is_header(block: bytes) -> bool:
-    """Whether 512 bytes can be a tar's first header."""
-    try:
-        _parse(block)
-    except LyingRegistry:
-        return False
-    return block != _ZERO_BLOCK
 
 
 def _parse(block: bytes) -> Entry:

@@ -38,12 +38,6 @@ def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def publish(temp: str, path: str) -> None:
-    """Give a finished and fsynced file its final name, replacing what was there, durably."""
-    os.rename(temp, path)
-    fsync_dir(os.path.dirname(path) or ".")
-
-
 def fsync_dir(path: str) -> None:
     """Make renames and creations in a directory durable: fsync(2) on a file doesn't cover its name."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -24,12 +24,5 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == ["directory"]
 
 
-def test_publish_gives_the_final_name(tmp_path: Path) -> None:
-    temp = atomic.temp_name(str(tmp_path / "file"))
-    Path(temp).write_bytes(b"x")
-    atomic.publish(temp, str(tmp_path / "file"))
-    assert os.listdir(tmp_path) == ["file"]
-
-
 def test_removing_what_is_gone_is_fine(tmp_path: Path) -> None:
     atomic.remove_if_there(str(tmp_path / "never"))
