@@ -50,8 +50,13 @@ class LayerForms:
         self._known: dict[tuple[str, int | None], tuple[Digest, int]] = {}
 
     def directories(self, files: FileSystem) -> tuple[str, ...]:
-        """The layers as directories to mount, bottom first; base layers are fetched if they aren't here. Raises Lost."""
-        return tuple(self._snapshots.path(self.snapshot(layer)) for layer in files.layers)
+        """The layers as directories to mount, bottom first; base layers are fetched if they aren't here. Raises Lost.
+
+        Equal layers (two steps that changed nothing) are one directory, and overlayfs takes a directory once: the topmost place decides, for there
+        it hides whatever it would have shown below.
+        """
+        paths = [self._snapshots.path(self.snapshot(layer)) for layer in files.layers]
+        return tuple(reversed(dict.fromkeys(reversed(paths))))
 
     def snapshot(self, layer: LayerRef) -> str:
         return layer.snapshot or self._fetch(layer.diff_id)
