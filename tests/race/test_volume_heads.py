@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from chandlery.content.store import Store
-from chandlery.volume.head import VolumeKey
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.volumes import Volumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a store keeps owners, which needs root")
@@ -30,7 +30,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {sources!r})
 from chandlery.content.store import Store
-from chandlery.volume.head import VolumeKey
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.volumes import Volumes
 store = Store.open(sys.argv[1])
 volumes = Volumes(store)

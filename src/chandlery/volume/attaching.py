@@ -21,13 +21,13 @@ from chandlery.volume.head import (
     SHARED_INSTANCE,
     Head,
     Layer,
-    VolumeKey,
     VolumeRow,
     advance,
     find_or_create,
     fresh_slot,
     volume_row,
 )
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import EMPTY_VECTOR, Version
 
 TYPE_CHECKING = False

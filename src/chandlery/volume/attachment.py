@@ -7,7 +7,8 @@ garbage. The step's own upper is locked the same way from its first moment, so i
 import fcntl
 import os
 
-from chandlery.volume.head import Head, VolumeKey
+from chandlery.volume.head import Head
+from chandlery.volume.key import VolumeKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,6 @@ import os
 import stat
 from _thread import allocate_lock
 
-from chandlery.volume import nodes
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.volume.capture import Captured
@@ -40,6 +38,8 @@ class Deletions:
 
     def hide(self, session_id: str, volume_id: str, layers: tuple[str, ...], target: str) -> bool:
         """Make the directory `target` of whiteouts for what the build deleted and `layers` still show; False if there is nothing to hide."""
+        from chandlery.volume import nodes
+
         with self._lock:
             deleted = self._paths.get((session_id, volume_id), frozenset())
         hidden = [path for path in sorted(deleted) if nodes.lookup(layers, path)]
@@ -56,6 +56,7 @@ class Deletions:
 
 
 def _make_parents(layers: tuple[str, ...], directory: str, target: str, made: list[str]) -> None:
+    """Make what is missing of `directory` below `target`; `made` tells which, parents first."""
     path = f"{target}/{directory}" if directory else target
     if os.path.isdir(path):
         return

@@ -15,7 +15,8 @@ from chandlery.linux.flock import FileLock
 from chandlery.values import replace
 from chandlery.volume import attaching, committing, materialise
 from chandlery.volume.attachment import Attachment
-from chandlery.volume.head import FIND, FIND_ALL, SHARED_INSTANCE, Head, Layer, VolumeKey, VolumeRow, advance, volume_row
+from chandlery.volume.head import FIND, FIND_ALL, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, volume_row
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.objects import Objects
 from chandlery.volume.tree import EMPTY_VECTOR
 

@@ -16,6 +16,7 @@ import time
 from chandlery.content.names import fresh_name
 from chandlery.oci import canonical
 from chandlery.values import value
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_format, decode_path, decode_vector, encode_path, encode_vector
 
 TYPE_CHECKING = False
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
 
 SHARED_INSTANCE = 0
 PLAIN_INSTANCE = -1
-
-
-@value
-class VolumeKey:
-    """What a cache mount names: whose (`scope`), which (`name`, the mount's id), and for what platform."""
-
-    scope: str
-    name: str
-    platform: str
 
 
 @value

@@ -4,7 +4,8 @@ from chandlery.content.session import live_leases
 from chandlery.errors import StoreError
 from chandlery.values import value
 from chandlery.volume import attaching, folding, garbage, materialise
-from chandlery.volume.head import FIND_ALL, FIND_ALL_OF_KEY, SHARED_INSTANCE, VolumeKey, VolumeRow, volume_row
+from chandlery.volume.head import FIND_ALL, FIND_ALL_OF_KEY, SHARED_INSTANCE, VolumeRow, volume_row
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import Entry
 
 TYPE_CHECKING = False

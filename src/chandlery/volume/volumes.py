@@ -12,12 +12,8 @@ from _thread import allocate_lock
 from chandlery.content import faults
 from chandlery.errors import MachineError
 from chandlery.graph.mount import Sharing
-from chandlery.volume import attaching, committing
-from chandlery.volume.attaching import AttachRequest
-from chandlery.volume.attachment import Attachment
-from chandlery.volume.committing import CommitReport
 from chandlery.volume.deletions import Deletions
-from chandlery.volume.head import VolumeKey
+from chandlery.volume.key import VolumeKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +22,8 @@ if TYPE_CHECKING:
 
     from chandlery.content.session import Session
     from chandlery.content.store import Store
+    from chandlery.volume.attachment import Attachment
+    from chandlery.volume.committing import CommitReport
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
     from chandlery.volume.tree import Entry
 
@@ -54,29 +52,33 @@ class Volumes:
         plain: bool = False,
         stubs: tuple[str, ...] = (),
         on_wait: "Callable[[float], None] | None" = None,
-    ) -> Attachment:
+    ) -> "Attachment":
         """Lend a volume to a step; end it with `commit` or `discard`, after the overlay was unmounted.
 
         `mode`, `uid` and `gid` are for the root of a new volume, which is filled from `seed_directory` if given. `starts_empty` shows
         nothing of what is there (--no-cache). `stubs` are paths in the volume on which the caller mounts something of its own. A locked
         volume is waited for; `on_wait(seconds)` is called meanwhile, and ends the waiting by raising. Raises StoreError, NoSpace.
         """
-        request = AttachRequest(
+        from chandlery.volume import attaching
+
+        request = attaching.AttachRequest(
             key, sharing, mode, uid, gid, seed_directory, starts_empty, is_read_only=read_only, is_plain=plain, stubs=stubs, on_wait=on_wait
         )
         with faults.translated(self._store.root):
             return attaching.attach(self._store, session, request, self._deletions)
 
-    def commit(self, attachment: Attachment, *, succeeded: bool) -> CommitReport:
+    def commit(self, attachment: "Attachment", *, succeeded: bool) -> "CommitReport":
         """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left.
 
         Raises nothing: a volume never makes a build fail. What went wrong is the report's `warning`.
         """
+        from chandlery.volume import committing
+
         try:
             with faults.translated(self._store.root):
                 report = committing.commit(self._store, attachment, self._deletions, succeeded=succeeded)
         except (MachineError, OSError, ValueError) as error:
-            report = CommitReport(warning=f"what this step added to cache volume {attachment.key.name} was not kept: {error}")
+            report = committing.CommitReport(warning=f"what this step added to cache volume {attachment.key.name} was not kept: {error}")
             committing.throw_away(attachment)
         finally:
             attachment.release()
@@ -84,8 +86,10 @@ class Volumes:
             self._fold_in_background(attachment.volume_id)
         return report
 
-    def discard(self, attachment: Attachment) -> None:
+    def discard(self, attachment: "Attachment") -> None:
         """End an attachment and keep nothing of it."""
+        from chandlery.volume import committing
+
         attachment.release()
         committing.throw_away(attachment)
 

@@ -16,7 +16,7 @@ from chandlery.errors import StoreError
 from chandlery.graph.mount import Sharing
 from chandlery.linux import mount
 from chandlery.linux.mount import OverlayOptions
-from chandlery.volume.head import VolumeKey
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import precedence
 from chandlery.volume.volumes import Volumes
 
@@ -466,7 +466,7 @@ import os, sys
 sys.path.insert(0, {sources!r})
 from chandlery.content.store import Store
 from chandlery.linux import mount, namespaces
-from chandlery.volume.head import VolumeKey
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import precedence
 from chandlery.volume.volumes import Volumes
 root, point, number = sys.argv[1], sys.argv[2], sys.argv[3]
