@@ -19,7 +19,7 @@ import stat as modes
 from chandlery.linux import xattr
 from chandlery.oci.digest import Digest, from_hex
 from chandlery.snapshot.selection import select
-from chandlery.snapshot.tree import Entry, clean, lstat_beneath, open_directory, read_link, resolve
+from chandlery.snapshot.tree import Entry, check_depth, clean, lstat_beneath, open_directory, read_link, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class ViewTree:
         self.root = root
 
     def entries(self, directory: str) -> list[Entry]:
+        check_depth(directory.count("/"), directory)
         at = open_directory(self.root, directory)
         try:
             with os.scandir(at) as listing:
@@ -145,8 +146,9 @@ def _hash_at(directory: int, name: str) -> bytes:
         os.close(file)
 
 
-def _digest_directory(directory: int) -> bytes:
-    """The digest of an open directory. Nested as deep as the tree is, so Python's own stack bounds it: about 900 levels."""
+def _digest_directory(directory: int, depth: int = 0) -> bytes:
+    """The digest of an open directory."""
+    check_depth(depth)
     with os.scandir(directory) as listing:
         found = sorted(((os.fsencode(item.name), item.stat(follow_symlinks=False)) for item in listing), key=lambda pair: pair[0])
     plain = hashlib.sha256()
@@ -156,7 +158,7 @@ def _digest_directory(directory: int) -> bytes:
         if kind == modes.S_IFDIR:
             at = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
             try:
-                line = record(entry.st_mode, entry.st_uid, entry.st_gid, _digest_directory(at), encode_xattrs(kept_xattrs(at)))
+                line = record(entry.st_mode, entry.st_uid, entry.st_gid, _digest_directory(at, depth + 1), encode_xattrs(kept_xattrs(at)))
             finally:
                 os.close(at)
             below.append(name + b"\0" + line)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
             """The content digest (checksum.py) of a regular file or directory."""
 
 
+MAX_DEPTH = 400  # nobody's sources are deeper, and what is costs descriptors and stack at every level
 MAX_LINKS = 255  # what Go's and the kernel's resolvers allow, or fewer
 
 
@@ -81,6 +82,14 @@ class Match:
 
 def join(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
+
+
+def check_depth(levels: int, path: str = "") -> None:
+    """Raises InputError (code copy.too-deep) beyond MAX_DEPTH directories inside each other."""
+    if levels > MAX_DEPTH:
+        name = f"/{path[:60]}..." if path else "a directory"
+        hint = "exclude it, or flatten it: such trees are made by mistakes and attacks"
+        raise InputError(f"{name} is nested more than {MAX_DEPTH} directories deep", code="copy.too-deep", hint=hint)
 
 
 def clean(path: str) -> str:

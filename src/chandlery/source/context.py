@@ -13,7 +13,7 @@ from time import time_ns as now_ns
 
 from chandlery.errors import ContextError, InputError
 from chandlery.snapshot import checksum
-from chandlery.snapshot.tree import Entry, clean, join, open_directory, read_link, resolve
+from chandlery.snapshot.tree import Entry, check_depth, clean, join, open_directory, read_link, resolve
 from chandlery.source import hashing
 from chandlery.source.ignore import Ignore
 from chandlery.source.stat_cache import STAT, UNKNOWN, StatCache, pack_stat
@@ -169,6 +169,7 @@ class LocalContext:
     def _list(self, path: str) -> _Directory:
         found = self._listed.get(path)
         if found is None:
+            check_depth(path.count("/"), path)
             parent, _, name = path.rpartition("/")
             state = self.ignore.root_state if not path else self._list(parent).subdirectories[name][2]
             try:

@@ -8,6 +8,7 @@ import pytest
 
 from chandlery.errors import InputError
 from chandlery.snapshot.checksum import digest_path, digest_view
+from chandlery.source.context import LocalContext
 
 
 def sha(data: bytes) -> bytes:
@@ -67,3 +68,17 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         digest_view(str(tmp_path), ("/none",))
     assert caught.value.code == "copy.missing-source"
+
+
+def test_a_bottomless_tree_is_refused_at_once(tmp_path: Path) -> None:
+    at = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(600):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    for look in (lambda: digest_view(str(tmp_path), ("/",)), lambda: LocalContext(str(tmp_path)).digest(("/",))):
+        with pytest.raises(InputError) as caught:
+            look()
+        assert caught.value.code == "copy.too-deep"
