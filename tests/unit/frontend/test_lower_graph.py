@@ -282,6 +282,11 @@ def test_a_circle_is_shown_at_its_copy() -> None:
     assert (refused.value.where, "a -> b -> a" in refused.value.message) == ("Dockerfile:2:8", True)
 
 
+def test_a_long_chain_of_stages_is_no_circle() -> None:
+    chain = "".join(f"FROM scratch AS s{number}\nCOPY --from=s{number - 1} a b\n" for number in range(1, 1500))
+    assert len(lower_text("FROM scratch AS s0\n" + chain).graph.vertices) == 1500
+
+
 def test_a_variable_in_copy_from_shows_the_way_out() -> None:
     with pytest.raises(DockerfileError) as refused:
         lower_text("FROM busybox\nCOPY --from=${X} a b\n")
@@ -356,6 +361,11 @@ def test_a_directory_context_can_be_a_base() -> None:
     base = lowered.graph.vertices[-2]
     assert base.op == FileOp((CopyAction(1, ("/",), "/", allows_wildcards=False),))
     assert lowered.contexts[0].patterns == ("/",)
+
+
+def test_a_directory_that_is_a_base_has_a_layer_and_its_history() -> None:
+    lowered = lower_text("FROM ctx\nENV a=b\n", **context("local"))
+    assert [(entry.vertex, entry.is_empty_layer) for entry in lowered.history] == [(lowered.target, False), (None, True)]
 
 
 def test_a_context_overrides_a_stage() -> None:

@@ -87,3 +87,7 @@ def test_a_variable_in_from_shows_the_way_out() -> None:
 
 def test_syntax_errors_come_before_errors_of_instructions() -> None:
     assert refused("FROM x\nFOO\nENV a\n").where.startswith("Dockerfile:3:")
+
+
+def test_the_first_error_of_the_file_is_the_one_shown() -> None:
+    assert refused("FROM x\nENV a\nRUN <<E\nx\n").where.startswith("Dockerfile:2:")

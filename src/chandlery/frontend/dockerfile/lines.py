@@ -71,7 +71,9 @@ def heredoc_of(word: str) -> Heredoc | None:
 
 def read(text: str, file: str) -> Lines:
     """The logical lines of a Dockerfile's text; raises DockerfileError."""
-    return _Reader(text, file).read()
+    reader = Reader(text, file)
+    lines = tuple(reader.lines())
+    return Lines(reader.escape, reader.directives.get("syntax", ""), reader.directives.get("check", ""), lines)
 
 
 def _quotes(word: str) -> int:
@@ -82,7 +84,12 @@ def _is_comment(line: str) -> bool:
     return line.lstrip(SPACE).startswith("#")
 
 
-class _Reader:
+class Reader:
+    """Reads a text line by line, so that the first error in the file is the one that is raised, whoever finds it.
+
+    `escape` and `directives` (syntax, escape, check: their texts) are complete once `lines` gave its first line.
+    """
+
     def __init__(self, text: str, file: str) -> None:
         self.text = text
         self.file = file
@@ -97,21 +104,21 @@ class _Reader:
         token = re.escape(escape)
         self.continuation = re.compile(rf"(?:(?<=[^{token}])|\A){token}[ \t]*\Z")
 
-    def read(self) -> Lines:
+    def lines(self) -> "Iterator[LogicalLine]":
         if not self.text:
             raise placed(Misplaced("the Dockerfile is empty", code="dockerfile.empty", hint="it needs at least FROM"), "", SourceRange(self.file, 1))
         self.physical = self._physical()
-        found: list[LogicalLine] = []
+        has_lines = False
         for raw in self.physical:
             line = self._logical(raw)
             if line is not None:
-                found.append(line)
-        if not found:
+                has_lines = True
+                yield line
+        if not has_lines:
             nothing = Misplaced("the file has no instructions", code="dockerfile.empty", hint="it needs at least FROM")
             raise placed(nothing, self.text, SourceRange(self.file, 1))
         if self.too_long:
             raise self._at(Misplaced(f"the line is longer than {LONGEST_LINE_BYTES - 1} bytes", hint="split it with continuations"), self.number + 1)
-        return Lines(self.escape, self.directives.get("syntax", ""), self.directives.get("check", ""), tuple(found))
 
     def _physical(self) -> "Iterator[str]":
         """The lines with their ends; stops at one that is too long, as BuildKit's scanner does."""

@@ -95,8 +95,8 @@ def _check(copy: ins.Copy) -> None:
 
 def _owner(text: str) -> str:
     """--chown's text in one spelling: "u:" is u, ":g" is root's user with that group."""
-    text = "0" + text if text.startswith(":") else text
-    return text.removesuffix(":")
+    user, _, group = text.partition(":")
+    return f"{user or '0'}:{group}" if group else user or ("0" if text else "")
 
 
 def _mode(text: str) -> int | None:

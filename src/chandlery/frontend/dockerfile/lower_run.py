@@ -1,4 +1,7 @@
-"""RUN -> an ExecOp: its command (heredocs and shebangs included), environment, mounts and network."""
+"""RUN -> an ExecOp: its command (heredocs and shebangs included), environment, mounts and network.
+
+Mounts are sorted by target, so that their order in the Dockerfile says nothing and a mount stands before those inside it.
+"""
 
 from chandlery.frontend.dockerfile import instructions as ins
 from chandlery.frontend.dockerfile.container_path import clean, join, rooted
@@ -45,7 +48,7 @@ def lower_run(state: StageState, run: ins.Run, sources: tuple[StageState, ...], 
         cwd=clean(state.work_dir),
         user=state.runtime("User") or "",
         network=scope.options.network if network is Network.DEFAULT else network,
-        mounts=tuple(mounts),
+        mounts=tuple(sorted(mounts, key=lambda mount: mount.target)),
         hosts=scope.options.hosts,
         unkeyed_env=proxy_env(scope, state),
     )
@@ -141,6 +144,8 @@ def _secret(state: StageState, flag: MountFlag) -> SecretMount:
         target = "/run/secrets/" + clean(name).rpartition("/")[2]
     if target:
         target = join("/", target if target.startswith("/") else join(state.work_dir, target))
+    if target == "/":
+        raise Misplaced("a secret can't cover the whole file system", code="dockerfile.bad-mount", hint="write target=/path", token="target=")
     mode = 0o400 if flag.mode is None else flag.mode
     return SecretMount(name, target, flag.env or "", flag.is_required, mode, flag.uid or 0, flag.gid or 0)
 

@@ -8,7 +8,7 @@ from chandlery.errors import DockerfileError
 from chandlery.frontend.dockerfile import instructions as ins
 from chandlery.frontend.dockerfile.excerpt import Misplaced, placed
 from chandlery.frontend.dockerfile.flags import BLANKS, split_command
-from chandlery.frontend.dockerfile.lines import Lines, LogicalLine, json_strings, read
+from chandlery.frontend.dockerfile.lines import LogicalLine, Reader, json_strings, read
 from chandlery.frontend.dockerfile.mount_flag import FALSE_WORDS, TRUE_WORDS
 from chandlery.frontend.dockerfile.parse_instruction import Node, build
 from chandlery.frontend.dockerfile.words import SPACE
@@ -20,9 +20,9 @@ _SPACES = frozenset(SPACE)
 
 def parse(text: str, *, file: str = "Dockerfile") -> ins.Dockerfile:
     """The Dockerfile that `text` is; `file` is its name in messages. Raises DockerfileError and nothing else."""
-    lines = read(text, file)
-    _refuse_bad_check(lines.check.partition(" ")[0], text, file)
-    nodes = [_placed_node(line, lines.escape, text) for line in lines.lines]
+    reader = Reader(text, file)
+    nodes = [_placed_node(line, reader.escape, text) for line in reader.lines()]
+    _refuse_bad_check(reader.directives.get("check", "").partition(" ")[0], text, file)
     global_args: list[ins.Arg] = []
     stages: list[ins.Stage] = []
     for node in nodes:
@@ -42,7 +42,10 @@ def parse(text: str, *, file: str = "Dockerfile") -> ins.Dockerfile:
     if not stages:
         nothing = Misplaced("the Dockerfile has no stage to build", code="dockerfile.no-stage", hint="it needs at least one FROM")
         raise placed(nothing, text, nodes[-1].line.source)
-    return _dockerfile(lines, text, file, tuple(global_args), tuple(stages))
+    empty = tuple(node.line.source.end_line for node in nodes if node.line.has_empty_continuation)
+    directives = reader.directives
+    syntax = directives.get("syntax", "").partition(" ")[0]
+    return ins.Dockerfile(file, text, reader.escape, syntax, directives.get("check", ""), tuple(global_args), tuple(stages), empty)
 
 
 def _refuse_bad_check(check: str, text: str, file: str) -> None:
@@ -71,12 +74,6 @@ def parse_trigger(expression: str, source: SourceRange) -> ins.Instruction:
     if isinstance(built, ins.Stage):
         raise Misplaced(f"the base image's ONBUILD {expression!r} holds a FROM", code="dockerfile.onbuild", hint="use another base image")
     return built
-
-
-def _dockerfile(lines: Lines, text: str, file: str, global_args: tuple[ins.Arg, ...], stages: tuple[ins.Stage, ...]) -> ins.Dockerfile:
-    empty = tuple(line.source.end_line for line in lines.lines if line.has_empty_continuation)
-    syntax = lines.syntax.partition(" ")[0]
-    return ins.Dockerfile(file, text, lines.escape, syntax, lines.check, global_args, stages, empty)
 
 
 def _placed_node(line: LogicalLine, escape: str, text: str) -> Node:

@@ -6,7 +6,7 @@
 
 from chandlery.errors import RequestError
 from chandlery.frontend.dockerfile.excerpt import Misplaced, placed, suggestion
-from chandlery.frontend.dockerfile.lowered import ImageReference, NamedContext, PinnedImage
+from chandlery.frontend.dockerfile.lowered import HistoryTemplate, ImageReference, NamedContext, PinnedImage
 from chandlery.frontend.dockerfile.scope import Scope
 from chandlery.frontend.dockerfile.stage_state import SCRATCH, StageState, empty_config, start_config
 from chandlery.frontend.dockerfile.stages import StageTable
@@ -111,6 +111,7 @@ class Resolver:
             state.source_vertex = source
             if state.is_registered:
                 scope.use_context(name, "/")
+                state.history = [HistoryTemplate(f"local source for {name}", "buildkit.exporter.image.v0", vertex=state.vertex)]
             return None
         if context.kind == "image" and context.text == SCRATCH:
             self._start(state, scope.scratch(), empty_config(platform))

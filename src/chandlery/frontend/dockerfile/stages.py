@@ -86,9 +86,9 @@ class StageTable:
 
     def refuse_circles(self) -> None:
         """Raise DockerfileError where stages copy from each other in a circle."""
-        seen: set[int] = set()
+        done: set[int] = set()
         for state in self.states:
-            circle = _circle(state, [], seen)
+            circle = _circle(state, done)
             if circle:
                 (first, place), *_ = circle
                 names = " -> ".join(item.display_name for item, _ in (*circle, circle[0]))
@@ -101,18 +101,24 @@ class StageTable:
         return [state.display_name for state in self.states if state.is_registered]
 
 
-def _circle(state: StageState, path: list[tuple[StageState, SourceRange]], seen: set[int]) -> list[tuple[StageState, SourceRange]]:
-    """The states of a circle that `state` leads into, each with the instruction that leads on; [] without one."""
-    for at, (earlier, _) in enumerate(path):
-        if earlier is state:
-            return path[at:]
-    if id(state) in seen:
-        return []
-    seen.add(id(state))
-    for dependency, source in state.dependencies:
-        circle = _circle(dependency, [*path, (state, source)], seen)
-        if circle:
-            return circle
+def _circle(start: StageState, done: set[int]) -> list[tuple[StageState, SourceRange]]:
+    """The states of a circle that `start` leads into, each with the instruction that leads on; [] without one. Depth first, without recursion."""
+    path: list[tuple[StageState, SourceRange]] = []
+    waiting = [(start, iter(start.dependencies))] if id(start) not in done else []
+    while waiting:
+        state, dependencies = waiting[-1]
+        done.add(id(state))
+        del path[len(waiting) - 1 :]
+        following = next(dependencies, None)
+        if following is None:
+            waiting.pop()
+            continue
+        path.append((state, following[1]))
+        for at, (earlier, _) in enumerate(path):
+            if earlier is following[0]:
+                return path[at:]
+        if id(following[0]) not in done:
+            waiting.append((following[0], iter(following[0].dependencies)))
     return []
 
 
