@@ -113,7 +113,7 @@ def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "Pru
     from chandlery.content import gc
     from chandlery.volume import garbage
 
-    return gc.prune(store, policy, dry_run=dry_run, also=(garbage.sweep,))
+    return gc.prune(store, policy, dry_run=dry_run, also=(garbage.prune,))
 
 
 def prune_policies(settings: Settings, root: str) -> "tuple[PrunePolicy, ...]":

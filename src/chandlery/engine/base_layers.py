@@ -53,9 +53,10 @@ class BaseLayers:
         except BaseException as failure:
             shown.finish(Outcome.FAILED, getattr(failure, "code", "internal"))
             raise
-        if shown.step is not None:
-            self._shown.add(name)
+        if shown.step is None:
+            self._book.cached(name)
         shown.finish(Outcome.DONE)
+        self._shown.add(name)
         self._snapshots.update(zip(map(str, image.config.diff_ids), snapshots, strict=True))
 
 

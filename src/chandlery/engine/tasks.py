@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     class Worker(Protocol):
         """Makes results: see worker.local.LocalWorker."""
 
+        def prepare(self, vertex: Vertex, inputs: "tuple[object, ...]") -> None: ...
         def execute(self, vertex: Vertex, inputs: "tuple[object, ...]", step: Step, *, is_fresh: bool) -> Made: ...
         def digest(self, selected: tuple[str, ...], source: object, *, is_copy: bool) -> Digest: ...
         def has_same_content(self, one: LayerRef, other: LayerRef) -> bool: ...
@@ -151,23 +152,24 @@ class BuildTasks:
         key = self._keys[action.vertex]
         if key is None:
             raise InternalError(f"{vertex.name} has no key")
-        step = self._book.start(vertex.name, key=str(key.digest))
+        shown = _Shown(self._book, vertex.name, str(key.digest))
         try:
-            with self._locks.hold(str(key.digest), timeout_s=STEP_TIMEOUT_S, on_wait=lambda: _say_waiting(step), while_waiting=self._check_cancelled):
+            with self._locks.hold(str(key.digest), timeout_s=STEP_TIMEOUT_S, on_wait=shown.say_waiting, while_waiting=self._check_cancelled):
                 found = None if self._fresh(action.vertex) else self._records.look_up(key.digest)
                 if found is not None:
-                    step.finish(Outcome.CACHED, detail="made by another build")
+                    shown.finish(Outcome.CACHED, detail="made by another build")
                     return Executed(action.vertex, found.result)
-                return self._run(action, vertex, inputs, key, step)
+                self._worker().prepare(vertex, inputs)
+                return self._run(action, vertex, inputs, key, shown.step())
         except Lost as lost:
-            step.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
+            shown.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
             return self._lost(action.vertex, lost, inputs)
         except Cancelled:
-            step.finish(Outcome.CANCELLED)
+            shown.finish(Outcome.CANCELLED)
             raise
         except ChandleryError as failure:
-            step.finish(Outcome.FAILED, error_code=failure.code)
-            raise with_source(failure, vertex, log_tail=step.log_tail) from failure
+            shown.finish(Outcome.FAILED, error_code=failure.code)
+            raise with_source(failure, vertex, log_tail=shown.step().log_tail) from failure
 
     def _run(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...], key: CacheKey, step: Step) -> Fact:
         started = time.monotonic()
@@ -215,8 +217,25 @@ def _files(result: object) -> FileSystem:
     return result
 
 
-def _say_waiting(step: Step) -> None:
-    step.log(2, b"another build is running this step: waiting for its result\n")
+class _Shown:
+    """A step that is shown once there is something to say of it."""
+
+    def __init__(self, book: StepBook, name: str, key: str) -> None:
+        self._book = book
+        self._name = name
+        self._key = key
+        self._step: Step | None = None
+
+    def step(self) -> Step:
+        if self._step is None:
+            self._step = self._book.start(self._name, key=self._key)
+        return self._step
+
+    def say_waiting(self) -> None:
+        self.step().log(2, b"another build is running this step: waiting for its result\n")
+
+    def finish(self, outcome: Outcome, *, detail: str = "", error_code: str = "") -> None:
+        self.step().finish(outcome, detail=detail, error_code=error_code)
 
 
 def _may_be_twins(record: StepRecord, key: CacheKey, older: FileSystem, parent: FileSystem) -> bool:

@@ -65,6 +65,13 @@ class LocalWorker:
             for name in required_secrets(vertex.op.mounts):
                 self._secrets.read(name, is_required=True)
 
+    def prepare(self, vertex: Vertex, inputs: tuple[object, ...]) -> None:
+        """Fetch what the step needs of base images, so that a pull is shown before the step and not as a part of it. Raises Lost, RegistryError."""
+        for index in {0, *selections(vertex.op)}:
+            source = inputs[index]
+            if isinstance(source, FileSystem):
+                self._forms.directories(source)
+
     def execute(self, vertex: Vertex, inputs: tuple[object, ...], step: "Reporter", *, is_fresh: bool) -> Made:
         """Make the vertex's layer. Raises StepFailed, InputError, MachineError, Lost, Cancelled."""
         match vertex.op:

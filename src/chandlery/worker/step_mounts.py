@@ -16,7 +16,7 @@ from chandlery.snapshot.checksum import ViewTree
 from chandlery.snapshot.tree import clean, resolve
 from chandlery.values import value
 from chandlery.volume.attachment import Attachment
-from chandlery.volume.head import VolumeKey
+from chandlery.volume.key import VolumeKey
 from chandlery.volume.volumes import Volumes
 from chandlery.worker.mounter import Mounter
 
@@ -61,16 +61,21 @@ class StepMounts:
         self._on_wait = on_wait
         self.attachments: list[Attachment] = []
         self.env: list[str] = []
+        self._volume_directories: dict[str, str] = {}
 
     def attach(self, wanted: "Sequence[Mount]", layers: "Mapping[int, tuple[str, ...]]", stack: "contextlib.ExitStack") -> list[RuntimeMount]:
         """The runtime's mounts for a step's, parents before what is mounted inside them; `layers` are the directories of each input."""
+        # volumes in the order of their ids: two steps that lock the same two would otherwise wait for each other
+        for cache in sorted((item for item in wanted if isinstance(item, CacheMount)), key=lambda item: item.id):
+            if cache.id not in self._volume_directories:
+                self._volume_directories[cache.id] = self._volume(cache, wanted, layers, stack)
         made: list[RuntimeMount] = []
         for item in sorted(wanted, key=_depth):
             match item:
                 case BindMount():
                     made.append(self._bind(item, layers, stack))
                 case CacheMount():
-                    made.append(self._cache(item, wanted, layers, stack))
+                    made.append(RuntimeMount(item.target, self._volume_directories[item.id], is_read_only=item.is_read_only))
                 case TmpfsMount():
                     made.append(RuntimeMount(item.target, kind="tmpfs", size_bytes=item.size_bytes))
                 case SecretMount():
@@ -87,9 +92,11 @@ class StepMounts:
         view = stack.enter_context(self._mounter.overlay(layers[item.input], upper=upper, work=work))
         return RuntimeMount(item.target, _selected(view, item.source), is_read_only=item.is_read_only)
 
-    def _cache(self, item: CacheMount, wanted: "Sequence[Mount]", layers: "Mapping[int, tuple[str, ...]]", stack: "contextlib.ExitStack") -> RuntimeMount:
+    def _volume(self, item: CacheMount, wanted: "Sequence[Mount]", layers: "Mapping[int, tuple[str, ...]]", stack: "contextlib.ExitStack") -> str:
+        """The directory of a volume as this step sees it."""
         if self._policy.is_off:
-            return RuntimeMount(item.target, self._throwaway(item), is_read_only=item.is_read_only)
+            return self._throwaway(item)
+        same = [other for other in wanted if isinstance(other, CacheMount) and other.id == item.id]
         seed = None
         if item.input is not None:
             seed = _selected(stack.enter_context(self._mounter.overlay(layers[item.input])), item.source)
@@ -102,16 +109,15 @@ class StepMounts:
             gid=item.gid,
             seed_directory=seed,
             starts_empty=self._starts_empty,
-            read_only=item.is_read_only,
+            read_only=all(other.is_read_only for other in same),
             plain=item.id in self._policy.plain_ids,
-            stubs=_nested(item.target, wanted),
+            stubs=tuple(stub for other in same for stub in _nested(other.target, wanted)),
             on_wait=lambda seconds: self._on_wait(item.id, seconds),
         )
         self.attachments.append(attachment)
         if attachment.plain_directory:
-            return RuntimeMount(item.target, attachment.plain_directory, is_read_only=item.is_read_only)
-        merged = stack.enter_context(self._mounter.overlay(attachment.lowers, upper=attachment.upper, work=attachment.work, options=_VOLUME_OVERLAY))
-        return RuntimeMount(item.target, merged, is_read_only=item.is_read_only)
+            return attachment.plain_directory
+        return stack.enter_context(self._mounter.overlay(attachment.lowers, upper=attachment.upper, work=attachment.work, options=_VOLUME_OVERLAY))
 
     def _throwaway(self, item: CacheMount) -> str:
         """CHANDLERY_CACHE=off: an empty directory that is gone with the build."""
