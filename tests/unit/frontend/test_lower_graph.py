@@ -313,6 +313,15 @@ def test_only_reachable_images_are_pinned() -> None:
     assert image_references(parse("FROM scratch\n"), options()) == ()
 
 
+def test_an_image_to_pin_knows_its_place_and_the_stage_that_was_meant() -> None:
+    dockerfile = parse("FROM debian:12 AS build\nFROM scratch\nCOPY --from=biuld \\\n a b\n")
+    needs = lower(dockerfile, options(), Pins())
+    assert isinstance(needs, NeedsPins)
+    (place,) = needs.places
+    assert (place.where, place.hint) == ("Dockerfile:3:13", "did you mean the stage build?")
+    assert "^^^^^" in place.excerpt
+
+
 def test_a_foreign_platform_is_refused() -> None:
     for text, changes in (("FROM --platform=linux/arm64 busybox\n", {}), ("FROM busybox\n", {"platform": Platform("linux", "s390x")})):
         with pytest.raises(RequestError) as refused:
@@ -384,7 +393,8 @@ def test_a_context_overrides_an_image(name: str, written: str) -> None:
 
 def test_an_oci_layout_is_pinned_by_its_path() -> None:
     needs = lower(parse("FROM base\n"), options(**context("oci-layout", "/p@sha256:" + "a" * 64, "base")), Pins())
-    assert needs == NeedsPins(images=(ImageReference("/p@sha256:" + "a" * 64, AMD64, "oci-layout"),))
+    assert isinstance(needs, NeedsPins)
+    assert needs.images == (ImageReference("/p@sha256:" + "a" * 64, AMD64, "oci-layout"),)
 
 
 @pytest.mark.parametrize("name", ["scratch", "context"])

@@ -14,7 +14,7 @@ from chandlery.frontend.dockerfile.container_path import work_dir
 from chandlery.frontend.dockerfile.excerpt import Misplaced
 from chandlery.frontend.dockerfile.lower_copy import lower_copy
 from chandlery.frontend.dockerfile.lower_run import lower_run
-from chandlery.frontend.dockerfile.lowered import HistoryTemplate, ImageReference, Lowered, LowerOptions, NeedsPins, Pins
+from chandlery.frontend.dockerfile.lowered import HistoryTemplate, ImagePlace, ImageReference, Lowered, LowerOptions, NeedsPins, Pins
 from chandlery.frontend.dockerfile.parse import parse_trigger
 from chandlery.frontend.dockerfile.resolve import Resolver
 from chandlery.frontend.dockerfile.scope import Scope
@@ -49,7 +49,7 @@ def lower(dockerfile: ins.Dockerfile, options: LowerOptions, pins: Pins) -> Lowe
     _find_dependencies(table, scope)
     missing = _resolve(target, table, resolver, scope)
     if missing:
-        return NeedsPins(images=missing)
+        return NeedsPins(images=tuple(missing), places=tuple(missing.values()))
     needed = {id(state) for state in reachable(target)}
     for state in list(table.states):
         if id(state) in needed and not state.is_done:
@@ -133,7 +133,7 @@ def _find_dependencies(table: StageTable, scope: Scope) -> None:
         table.states[0].display_name = ""
 
 
-def _resolve(target: StageState, table: StageTable, resolver: Resolver, scope: Scope) -> tuple[ImageReference, ...]:
+def _resolve(target: StageState, table: StageTable, resolver: Resolver, scope: Scope) -> dict[ImageReference, ImagePlace]:
     """Give every needed state its base image and its ONBUILD triggers, which may need more states; returns the images not pinned yet."""
     while True:
         needed = reachable(target)
@@ -148,7 +148,7 @@ def _resolve(target: StageState, table: StageTable, resolver: Resolver, scope: S
                 with scope.at(state.stage.source):
                     found_more |= _add_triggers(state, table)
         if not found_more:
-            return ()
+            return {}
 
 
 def _add_triggers(state: StageState, table: StageTable) -> bool:

@@ -77,11 +77,21 @@ class Pins:
 
 
 @value
+class ImagePlace:
+    """Where a Dockerfile names an image, for the message that says it can't be had; `hint` is a stage whose name is near, or ""."""
+
+    where: str
+    excerpt: str
+    hint: str = ""
+
+
+@value
 class NeedsPins:
-    """Pin these too, then lower again."""
+    """Pin these too, then lower again. `places` are those of `images`, in step."""
 
     images: tuple[ImageReference, ...] = ()
     urls: tuple[UrlReference, ...] = ()
+    places: tuple[ImagePlace, ...] = ()
 
 
 @value

@@ -5,8 +5,8 @@
 """
 
 from chandlery.errors import RequestError
-from chandlery.frontend.dockerfile.excerpt import Misplaced, placed, suggestion
-from chandlery.frontend.dockerfile.lowered import HistoryTemplate, ImageReference, NamedContext, PinnedImage
+from chandlery.frontend.dockerfile.excerpt import Misplaced, locate, nearest, placed, render, suggestion
+from chandlery.frontend.dockerfile.lowered import HistoryTemplate, ImagePlace, ImageReference, NamedContext, PinnedImage
 from chandlery.frontend.dockerfile.scope import Scope
 from chandlery.frontend.dockerfile.stage_state import SCRATCH, StageState, empty_config, start_config
 from chandlery.frontend.dockerfile.stages import StageTable
@@ -43,9 +43,9 @@ class Resolver:
                 with self.scope.at(state.stage.source):
                     self._reference(state)
 
-    def resolve(self, needed: list[StageState]) -> tuple[ImageReference, ...]:
+    def resolve(self, needed: list[StageState]) -> dict[ImageReference, ImagePlace]:
         """Resolve the states that build on no other stage; returns the images that aren't pinned yet. Raises DockerfileError, RequestError."""
-        missing: dict[ImageReference, None] = {}
+        missing: dict[ImageReference, ImagePlace] = {}
         for state in needed:
             if state.base is None and not state.is_resolved:
                 try:
@@ -54,9 +54,15 @@ class Resolver:
                     raise placed(failed, self.scope.dockerfile.text, state.stage.source) from None
                 if wanted is None:
                     state.is_resolved = True
-                else:
-                    missing[wanted] = None
-        return tuple(missing)
+                elif wanted not in missing:
+                    missing[wanted] = self._place(state)
+        return missing
+
+    def _place(self, state: StageState) -> ImagePlace:
+        text = self.scope.dockerfile.text
+        marked = locate(text, state.stage.source, state.stage.base)
+        near = nearest(state.base_name, (name for name in self.table.known_names() if name != state.display_name))
+        return ImagePlace(str(marked), render(text, marked), f"did you mean the stage {near}?" if near else "")
 
     def _resolve(self, state: StageState) -> ImageReference | None:
         if state.context is None and state.base_name == SCRATCH:
