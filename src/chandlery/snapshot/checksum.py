@@ -90,7 +90,9 @@ def _selected_record(tree: "Tree", path: str) -> bytes:
         return record(modes.S_IFDIR | 0o755, 0, 0, tree.digest_of(""))
     if entry.is_directory or entry.is_file:
         return record(entry.mode, entry.uid, entry.gid, tree.digest_of(path), encode_xattrs(kept_xattrs(os.path.join(tree.root, path))))
-    return record(entry.mode, entry.uid, entry.gid, b"" if not entry.rdev else device_payload(entry.rdev))
+    is_device = modes.S_ISCHR(entry.mode) or modes.S_ISBLK(entry.mode)
+    payload = device_payload(os.stat(os.path.join(tree.root, path), follow_symlinks=False).st_rdev) if is_device else b""
+    return record(entry.mode, entry.uid, entry.gid, payload)
 
 
 class ViewTree:

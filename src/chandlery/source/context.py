@@ -13,9 +13,11 @@ from time import time_ns as now_ns
 
 from chandlery.errors import ContextError, InputError
 from chandlery.snapshot import checksum
+from chandlery.snapshot.selection import select
 from chandlery.snapshot.tree import Entry, check_depth, clean, join, open_directory, read_link, resolve
 from chandlery.source import hashing
 from chandlery.source.ignore import Ignore
+from chandlery.source.listing import S_IFMT, Directory, digest_own, fill_hashes, make_entry, unhashed
 from chandlery.source.stat_cache import STAT, UNKNOWN, StatCache, pack_stat
 
 TYPE_CHECKING = False
@@ -25,27 +27,8 @@ if TYPE_CHECKING:
     from chandlery.oci.digest import Digest
     from chandlery.source.ignore import State
 
-_S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, modes.S_IFDIR, modes.S_IFREG
+_S_IFDIR = modes.S_IFDIR
 _NEAREST = 3
-
-
-class _Directory:
-    """One listed directory: the names that belong to the context, subdirectories apart from the rest, both sorted."""
-
-    __slots__ = ("digest", "hashes", "is_kept", "names", "own_digest", "path", "state", "stats", "subdirectories", "with_xattrs", "xattrs")
-
-    def __init__(self, path: str, state: "State") -> None:
-        self.path = path
-        self.state = state
-        self.names: list[str] = []
-        self.stats = b""
-        self.hashes = b""
-        self.own_digest = b""
-        self.digest = b""
-        self.xattrs = checksum.NO_XATTRS
-        self.subdirectories: dict[str, tuple[int, bool, State]] = {}
-        self.with_xattrs: set[str] = set()  # of the hashed files
-        self.is_kept = False
 
 
 class LocalContext:
@@ -58,7 +41,7 @@ class LocalContext:
         self.ignore = ignore or Ignore()
         self._cache_path = stat_cache_path
         self._cache: StatCache | None = None
-        self._listed: dict[str, _Directory] = {}
+        self._listed: dict[str, Directory] = {}
         self._scanned_ns = now_ns()
         self._lock = RLock()
 
@@ -67,30 +50,27 @@ class LocalContext:
     def entries(self, directory: str) -> list[Entry]:
         """The context's part of a directory, sorted by name; hashes are filled in where they are known."""
         with self._lock:
-            found = self._list(directory)
+            return list(self._listing(self._list(directory)).values())
+
+    def lookup(self, path: str) -> Entry | None:
+        parent, _, name = path.rpartition("/")
+        with self._lock:
+            if not path:
+                return make_entry("", (0, 0, 0, self._mtime(""), 0, modes.S_IFDIR | 0o755, 1))
+            if parent and not self._is_directory(parent):
+                return None
+            return self._listing(self._list(parent)).get(name)
+
+    def _listing(self, found: Directory) -> dict[str, Entry]:
+        if found.listing is None:
             size = len(UNKNOWN)
             out = []
             for at, (name, stat) in enumerate(zip(found.names, STAT.iter_unpack(found.stats), strict=True)):
                 digest = found.hashes[at * size : (at + 1) * size]
-                out.append(_entry(name, stat, b"" if digest == UNKNOWN else digest, name in found.with_xattrs))
-            out.extend(_entry(name, (0, 0, 0, self._mtime(join(directory, name)), 0, mode, 1)) for name, mode in self._subdirectories(found))
-            return sorted(out, key=lambda entry: os.fsencode(entry.name))
-
-    def lookup(self, path: str) -> Entry | None:
-        parent, _, name = path.rpartition("/")
-        try:
-            with self._lock:
-                if not path:
-                    return _entry("", (0, 0, 0, os.stat(self.root).st_mtime_ns, 0, modes.S_IFDIR | 0o755, 1))
-                if parent and not self._is_directory(parent):
-                    return None
-                found = self._list(parent)
-                if name in found.subdirectories:
-                    mode = next((mode for below, mode in self._subdirectories(found) if below == name), None)
-                    return None if mode is None else _entry(name, (0, 0, 0, self._mtime(path), 0, mode, 1))
-                return next((entry for entry in self.entries(parent) if entry.name == name), None)
-        except OSError as error:
-            raise hashing.unreadable(path, error) from error
+                out.append(make_entry(name, stat, b"" if digest == UNKNOWN else digest, name in found.with_xattrs))
+            out.extend(make_entry(name, (0, 0, 0, self._mtime(join(found.path, name)), 0, mode, 1)) for name, mode in self._subdirectories(found))
+            found.listing = {entry.name: entry for entry in sorted(out, key=lambda entry: os.fsencode(entry.name))}
+        return found.listing
 
     def read_link(self, path: str) -> str:
         return read_link(self.root, path)
@@ -98,13 +78,14 @@ class LocalContext:
     def digest_of(self, path: str) -> bytes:
         with self._lock:
             if path and not self._is_directory(path):
-                parent, _, name = path.rpartition("/")
-                found = self._list(parent)
-                at = found.names.index(name)
-                self._hash([(found, [at])])
-                return found.hashes[at * len(UNKNOWN) : (at + 1) * len(UNKNOWN)]
+                entry = self.lookup(path)
+                if entry is None or not entry.sha256:
+                    self._hash_paths([path])
+                    entry = self.lookup(path)
+                assert entry is not None, path
+                return entry.sha256
             below = list(self._below(path))
-            self._hash([(found, _unhashed(found)) for found in below if found.own_digest == b""])
+            fill_hashes(self.root, [(found, unhashed(found)) for found in below if found.own_digest == b""])
             for found in reversed(below):
                 self._digest(found)
             return self._listed[path].digest
@@ -115,6 +96,7 @@ class LocalContext:
         """The content digest of what the sources select; raises ContextError (code context.missing)."""
         with self._lock:
             try:
+                self._hash_paths([match.path for source in sources for match in select(self, source, allows_wildcards=allows_wildcards)])
                 return checksum.digest_selection(self, sources, allows_wildcards=allows_wildcards)
             except InputError as error:
                 if error.code != "copy.missing-source":
@@ -161,12 +143,17 @@ class LocalContext:
 
     def save(self) -> None:
         """Keep what was hashed for the next build."""
-        if self._cache is not None:
+        with self._lock:
+            if self._cache is None:
+                return
+            for found in self._listed.values():
+                if found.is_changed:
+                    self._remember(found)
             self._cache.save()
 
     # -- listing
 
-    def _list(self, path: str) -> _Directory:
+    def _list(self, path: str) -> Directory:
         found = self._listed.get(path)
         if found is None:
             check_depth(path.count("/"), path)
@@ -182,9 +169,9 @@ class LocalContext:
                 raise hashing.unreadable(path, error) from error
         return found
 
-    def _scan(self, at: int, path: str, state: "State") -> _Directory:
+    def _scan(self, at: int, path: str, state: "State") -> Directory:
         """List the open directory `at`: the hot loop of a cached build."""
-        found = _Directory(path, state)
+        found = Directory(path, state)
         kept: dict[str, bytes] = {}
         subdirectories = found.subdirectories
         judge = self.ignore.step if self.ignore else None
@@ -199,7 +186,7 @@ class LocalContext:
                         continue
                 stat = item.stat(follow_symlinks=False)
                 mode = stat.st_mode
-                if mode & _S_IFMT == _S_IFDIR:
+                if mode & S_IFMT == _S_IFDIR:
                     subdirectories[name] = (mode, is_excluded, below)
                 else:
                     kept[name] = pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, mode, stat.st_nlink)
@@ -211,7 +198,7 @@ class LocalContext:
         self._listed[path] = found
         return found
 
-    def _recall(self, found: _Directory) -> None:
+    def _recall(self, found: Directory) -> None:
         """Take over what the stat cache knows: everything at once if nothing changed, else name by name."""
         if self._cache is None:
             self._cache = StatCache(self._cache_path)
@@ -233,7 +220,7 @@ class LocalContext:
             recalled.append(hashes[was * hash_size : (was + 1) * hash_size] if is_same else UNKNOWN)
         found.hashes = b"".join(recalled)
 
-    def _below(self, path: str) -> "Iterator[_Directory]":
+    def _below(self, path: str) -> "Iterator[Directory]":
         """Every directory from `path` down, parents first."""
         waiting = [path]
         while waiting:
@@ -241,7 +228,7 @@ class LocalContext:
             yield found
             waiting.extend(join(found.path, name) for name in found.subdirectories)
 
-    def _subdirectories(self, found: _Directory) -> list[tuple[str, int]]:
+    def _subdirectories(self, found: Directory) -> list[tuple[str, int]]:
         """Names and modes of the subdirectories that belong: an excluded one does if something below it came back."""
         return [
             (name, mode) for name, (mode, is_excluded, _) in found.subdirectories.items() if not is_excluded or self._holds_something(join(found.path, name))
@@ -259,39 +246,29 @@ class LocalContext:
         return (not parent or self._is_directory(parent)) and name in self._list(parent).subdirectories
 
     def _mtime(self, path: str) -> int:
-        return os.stat(os.path.join(self.root, path), follow_symlinks=False).st_mtime_ns
+        try:
+            return os.stat(os.path.join(self.root, path), follow_symlinks=False).st_mtime_ns
+        except OSError as error:
+            raise hashing.unreadable(path, error) from error
 
     # -- hashing
 
-    def _hash(self, wanted: "list[tuple[_Directory, list[int]]]") -> None:
-        """Fill in the hashes of the files at these places, links and devices too (a hash of their record's payload)."""
-        size = len(UNKNOWN)
+    def _hash_paths(self, paths: list[str]) -> None:
+        """Hash single files, all at once; directories among them are left alone."""
+        wanted: dict[str, set[str]] = {}
+        for path in paths:
+            if path and path not in self._listed and not self._is_directory(path):
+                wanted.setdefault(path.rpartition("/")[0], set()).add(path.rpartition("/")[2])
         jobs = []
-        for found, places in wanted:
-            files = []
-            for at in places:
-                if found.hashes[at * size : (at + 1) * size] == UNKNOWN:
-                    raw = found.stats[at * STAT.size : (at + 1) * STAT.size]
-                    stat = STAT.unpack(raw)
-                    if stat[5] & _S_IFMT == _S_IFREG:
-                        files.append((at, found.names[at], raw, stat[2]))
-            if files:
-                jobs.append((found, files))
-        hashes = iter(hashing.hash_files(self.root, [(found.path, [file[1:] for file in files]) for found, files in jobs]))
-        for found, files in jobs:
-            filled = bytearray(found.hashes)
-            for at, name, *_ in files:
-                answer = next(hashes)
-                filled[at * size : (at + 1) * size] = answer[1:]
-                if answer[:1] == hashing.WITH_XATTRS:
-                    found.with_xattrs.add(name)
-            found.hashes = bytes(filled)
-            self._remember(found)
+        for parent, names in wanted.items():
+            found = self._list(parent)
+            jobs.append((found, [at for at, name in enumerate(found.names) if name in names]))
+        fill_hashes(self.root, jobs)
 
-    def _digest(self, found: _Directory) -> None:
+    def _digest(self, found: Directory) -> None:
         if not found.own_digest:
-            found.own_digest = self._digest_own(found)
-            self._remember(found)
+            found.own_digest = digest_own(self.root, found)
+            found.is_changed = True
         below = []
         found.is_kept = bool(found.names)
         for name in sorted(found.subdirectories, key=os.fsencode):
@@ -302,31 +279,8 @@ class LocalContext:
                 found.is_kept = True
         found.digest = sha256(found.own_digest + b"".join(below)).digest()
 
-    def _digest_own(self, found: _Directory) -> bytes:
-        """sha256 over the records of what is no directory (checksum.py), sorted."""
-        size = len(UNKNOWN)
-        lines = []
-        at = open_directory(self.root, found.path) if found.names else -1
-        try:
-            for place, (name, stat) in enumerate(zip(found.names, STAT.iter_unpack(found.stats), strict=True)):
-                mode = stat[5]
-                xattrs = checksum.NO_XATTRS
-                if mode & _S_IFMT == _S_IFREG:
-                    payload = found.hashes[place * size : (place + 1) * size]
-                    if name in found.with_xattrs:
-                        xattrs = checksum.encode_xattrs(checksum.kept_xattrs(os.path.join(self.root, found.path, name)))
-                elif modes.S_ISLNK(mode):
-                    payload = checksum.link_payload(os.readlink(name, dir_fd=at))
-                else:
-                    rdev = os.stat(name, dir_fd=at, follow_symlinks=False).st_rdev
-                    payload = checksum.device_payload(rdev) if modes.S_ISCHR(mode) or modes.S_ISBLK(mode) else b""
-                lines.append((os.fsencode(name), checksum.record(mode, 0, 0, payload, xattrs)))
-        finally:
-            if at >= 0:
-                os.close(at)
-        return sha256(b"".join(name + b"\0" + line for name, line in sorted(lines))).digest()
-
-    def _remember(self, found: _Directory) -> None:
+    def _remember(self, found: Directory) -> None:
+        found.is_changed = False
         if self._cache is not None:
             table = ("/".join(found.names), found.stats, found.hashes, "/".join(sorted(found.with_xattrs)), found.own_digest)
             self._cache.put(found.path, table, scanned_ns=self._scanned_ns)
@@ -357,18 +311,3 @@ class LocalContext:
         if near:
             return "did you mean " + " or ".join(join(parent, other) for other in near) + "?"
         return "paths are relative to the context, not to the Dockerfile"
-
-
-def _entry(name: str, stat: "tuple[int, ...]", digest: bytes = b"", has_xattrs: bool = False) -> Entry:
-    entry = Entry.__new__(Entry)
-    entry.name = name
-    entry.dev, entry.ino, entry.size, entry.mtime_ns, entry.ctime_ns, entry.mode, entry.nlink = stat
-    entry.uid = entry.gid = entry.rdev = 0
-    entry.sha256 = digest
-    entry.has_xattrs = has_xattrs
-    return entry
-
-
-def _unhashed(found: _Directory) -> list[int]:
-    size = len(UNKNOWN)
-    return [at for at in range(len(found.names)) if found.hashes[at * size : (at + 1) * size] == UNKNOWN]

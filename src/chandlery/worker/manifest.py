@@ -25,12 +25,18 @@ class Manifest:
     def __init__(self, data: bytes = b"") -> None:
         self._read: Tables = marshal.loads(memoryview(data)[len(_MAGIC) :]) if data.startswith(_MAGIC) else {}
         self._lines: dict[str, dict[str, Line]] = {}
+        self._last: tuple[str, dict[str, Line]] = (" ", {})
 
     def __bool__(self) -> bool:
         return bool(self._read)
 
     def directory(self, path: str) -> "dict[str, Line]":
         """The files that were copied into a directory, by name."""
+        if self._last[0] != path:
+            self._last = (path, self._decode(path))
+        return self._last[1]
+
+    def _decode(self, path: str) -> "dict[str, Line]":
         names, metadata, hashes = self._read.get(path, ("", b"", b""))
         if not names:
             return {}

@@ -249,6 +249,21 @@ def test_xattrs_count(tmp_path: Path) -> None:
     assert digest(root) != before
 
 
+def test_xattrs_that_went_away_do_not_count_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make(tmp_path / "c", {"a": "1"})
+    cache = str(tmp_path / "stat")
+    later = time.time_ns() + 10_000_000_000
+    monkeypatch.setattr("chandlery.source.context.now_ns", lambda: later)
+    before = digest(root, cache=cache)
+    try:
+        os.setxattr(root / "a", "user.test", b"x")
+    except OSError:
+        pytest.skip("the file system has no user xattrs")
+    assert digest(root, cache=cache) == digest(root, cache=cache) != before
+    os.removexattr(root / "a", "user.test")
+    assert digest(root, cache=cache) == before
+
+
 def test_the_format_is_pinned(tmp_path: Path) -> None:
     root = make(tmp_path / "c", {"a": "1\n", "d/b": "2\n"})
     (root / "d").chmod(0o755)
