@@ -28,11 +28,16 @@ if TYPE_CHECKING:
 
 
 class ChandleryError(Exception):
-    """What went wrong (`message`), what to do about it (`hint`), and a stable `code`."""
+    """What went wrong (`message`), what to do about it (`hint`), and a stable `code`.
+
+    `where` is "file:line:column" and `excerpt` the marked source lines, rendered, where an instruction is to blame; else empty.
+    """
 
     code = "internal"
     exit_status = 70
     retryable = False
+    where = ""
+    excerpt = ""
 
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -61,7 +66,7 @@ class InputError(ChandleryError):
 
 
 class DockerfileError(InputError):
-    """`where` is "file:line:column", `excerpt` the marked source lines, rendered; both may be empty."""
+    """The Dockerfile's text, at `where`."""
 
     code = "dockerfile"
 
@@ -88,8 +93,6 @@ class StepFailed(ChandleryError):
     def __init__(self, message: str, *, status: int = 1, code: str = "", hint: str = "") -> None:
         super().__init__(message, code=code, hint=hint)
         self.status = status
-        self.where = ""
-        self.excerpt = ""
         self.log_tail = ""
         self.reproduce = ""
 

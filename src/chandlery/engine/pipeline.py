@@ -173,9 +173,8 @@ def _context_digests(graph: Graph, contexts: Contexts) -> dict[tuple[int, int], 
 
 def _add_excerpt(failure: ChandleryError, opened: OpenedContext) -> None:
     """Show the lines that an error points at, where it does and nobody has yet."""
-    where = str(getattr(failure, "where", ""))
-    if not where or str(getattr(failure, "excerpt", "")):
+    if not failure.where or failure.excerpt:
         return
-    file, line, column = where.rsplit(":", 2)
+    file, line, column = failure.where.rsplit(":", 2)
     if file == opened.dockerfile_name:
-        failure.excerpt = render(opened.dockerfile_text, SourceRange(file, int(line), int(column)))  # type: ignore[attr-defined]
+        failure.excerpt = render(opened.dockerfile_text, SourceRange(file, int(line), int(column)))

@@ -100,7 +100,7 @@ class Workshop:
 
     def _make_runner(self) -> "StepRunner":
         from chandlery.runtime.secrets import Secrets
-        from chandlery.worker.exec_op import StepConditions, StepRunner
+        from chandlery.worker.exec_op import DEFAULT_HOSTNAME, StepConditions, StepRunner
         from chandlery.worker.step_mounts import VolumePolicy
 
         request, tools = self._request, self._tools
@@ -114,7 +114,9 @@ class Workshop:
             volumes=self._volumes,
             policy=VolumePolicy(request.cache_scope or MACHINE_SCOPE, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off"),
             secrets=Secrets(request.secrets, tools.environment),
-            conditions=StepConditions(request.limits, request.shm_size_bytes, request.ulimits),
+            conditions=StepConditions(
+                request.limits, request.shm_size_bytes, request.ulimits, dict(request.build_args).get("BUILDKIT_SANDBOX_HOSTNAME") or DEFAULT_HOSTNAME
+            ),
             ca_certs=tools.ca_certs(request.ca_certs),
             cancelled=self.crew.cancelled,
         )

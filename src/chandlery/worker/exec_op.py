@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chandlery.worker.results import Reporter
 
 _NETWORKS = {Network.DEFAULT: StepNetwork.ISOLATED, Network.NONE: StepNetwork.NONE, Network.HOST: StepNetwork.HOST}
+DEFAULT_HOSTNAME = "buildkitsandbox"
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,7 +46,7 @@ class StepConditions:
     limits: Limits
     shm_size_bytes: int
     ulimits: tuple[Ulimit, ...]
-    hostname: str = "buildkitsandbox"
+    hostname: str = DEFAULT_HOSTNAME
     resolv_conf: str = "/etc/resolv.conf"
 
 
