@@ -300,7 +300,7 @@ def test_blob_is_sent_while_it_is_made(fake, client, ref, monkeypatch):
     with StreamedBlob(client, ref) as blob:
         for chunk in chunks(DATA):
             blob.write(chunk)
-        assert blob.finish() == (BLOB.digest, len(DATA))
+        blob.finish(BLOB.digest)
     assert fake.blobs["team/app", BLOB.digest] == DATA
 
 
@@ -319,6 +319,18 @@ def test_blob_whose_maker_fails_is_given_up(fake, client, ref, monkeypatch):
     assert not [thread for thread in threading.enumerate() if thread.name == "upload"]
 
 
+def test_wrong_digest_of_the_maker_is_refused_by_the_registry(fake, client, ref):
+    def make() -> None:
+        with StreamedBlob(client, ref) as blob:
+            blob.write(DATA)
+            blob.finish(sha256(b"other"))
+
+    with pytest.raises(LyingRegistry) as caught:
+        make()
+    assert caught.value.code == "registry.wrong-digest"
+    assert fake.blobs == {}
+
+
 def test_maker_hears_that_the_upload_failed(fake, client, ref, monkeypatch):
     monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 1000)
     fake.access.scheme = "basic"
@@ -327,7 +339,7 @@ def test_maker_hears_that_the_upload_failed(fake, client, ref, monkeypatch):
         with StreamedBlob(client, ref) as blob:
             for _ in range(10_000):
                 blob.write(DATA[:1000])
-            blob.finish()
+            blob.finish(BLOB.digest)
 
     with pytest.raises(AccessDenied):
         make()

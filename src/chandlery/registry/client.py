@@ -131,10 +131,18 @@ class RegistryClient:
         upload.whole(self, reference, blob, open_blob, begun or self.begin_upload(reference), on_bytes)
 
     def upload_stream(
-        self, reference: Reference, chunks: "Iterable[upload.Buffer]", *, on_bytes: "Callable[[int], None]" = lambda _: None
+        self,
+        reference: Reference,
+        chunks: "Iterable[upload.Buffer]",
+        *,
+        on_bytes: "Callable[[int], None]" = lambda _: None,
+        digest_at_end: "Callable[[], Digest] | None" = None,
     ) -> tuple[Digest, int]:
-        """Send bytes whose digest is only known at their end, in pieces that can be sent again; the blob's digest and size."""
-        return upload.stream(self, reference, chunks, on_bytes)
+        """Send bytes whose digest is only known at their end, in pieces that can be sent again; the blob's digest and size.
+
+        `digest_at_end`, asked when `chunks` has ended, spares hashing what its maker hashes anyway.
+        """
+        return upload.stream(self, reference, chunks, on_bytes, digest_at_end)
 
     def put_manifest(self, reference: Reference, target: str, manifest: "Manifest | Index") -> Digest:
         """Put a manifest or index under a tag or its digest; everything that it names must be there already."""

@@ -1,7 +1,7 @@
 """`StreamedBlob`: a blob that is sent to a registry while it is still being made.
 
-A sink for whoever compresses a layer: `write` hands a chunk to a thread that uploads, a bounded number of chunks behind. Its digest is known
-when it is finished; the registry has checked it then.
+A sink for whoever compresses a layer: `write` hands a chunk to a thread that uploads, a bounded number of chunks behind. The maker hashes what
+it makes anyway and says the digest at the end.
 """
 
 import queue
@@ -27,7 +27,7 @@ class _Abandoned(Exception):
 
 
 class StreamedBlob:
-    """`with StreamedBlob(client, reference) as blob: make(blob.write); digest, size = blob.finish()`.
+    """`with StreamedBlob(client, reference) as blob: packed = make(blob.write); blob.finish(packed.digest)`.
 
     Leaving the block without `finish` cancels the upload. What the upload raises is raised by the next `write`, or by `finish`.
     """
@@ -36,9 +36,10 @@ class StreamedBlob:
         self._client = client
         self._reference = reference
         self._on_bytes = on_bytes
-        self._queue: queue.Queue[Buffer | _Abandoned | None] = queue.Queue(QUEUE_CHUNKS)
+        self._queue: queue.Queue[Buffer | Digest | _Abandoned] = queue.Queue(QUEUE_CHUNKS)
+        self._digest: Digest | None = None
         self._failure: BaseException | None = None
-        self._result: tuple[Digest, int] | None = None
+        self._is_done = False
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def __enter__(self) -> "StreamedBlob":
@@ -57,34 +58,38 @@ class StreamedBlob:
         self._queue.put(chunk)
         return len(chunk)
 
-    def finish(self) -> tuple[Digest, int]:
-        """Wait until the registry has everything; the blob's digest and size."""
-        self._queue.put(None)
+    def finish(self, digest: Digest) -> None:
+        """Wait until the registry has everything. `digest` is what the maker computed; the registry checks it. Raises RegistryError."""
+        self._queue.put(digest)
         self._thread.join()
         if self._failure is not None:
             raise self._failure
-        if self._result is None:
+        if not self._is_done:
             raise InternalError("a streamed upload ended without a result", code="internal.upload")
-        return self._result
 
     def _chunks(self) -> "Iterator[Buffer]":
-        while (chunk := self._queue.get()) is not None:
+        while not isinstance(chunk := self._queue.get(), Digest):
             if isinstance(chunk, _Abandoned):
                 raise chunk
             yield chunk
+        self._digest = chunk
 
     def _run(self) -> None:
-        chunks = self._chunks()
         try:
-            self._result = self._client.upload_stream(self._reference, chunks, on_bytes=self._on_bytes)
+            self._client.upload_stream(self._reference, self._chunks(), on_bytes=self._on_bytes, digest_at_end=self._stated)
+            self._is_done = True
         except _Abandoned:
             return
         except BaseException as failure:
             self._failure = failure
             self._drain()
 
+    def _stated(self) -> Digest:
+        if self._digest is None:
+            raise InternalError("a streamed upload ended before its blob", code="internal.upload")
+        return self._digest
+
     def _drain(self) -> None:
         """Take what the maker still writes, so that it never waits for a thread that has given up."""
-        while (chunk := self._queue.get()) is not None:
-            if isinstance(chunk, _Abandoned):
-                return
+        while self._digest is None and not isinstance(self._queue.get(), (Digest, _Abandoned)):
+            pass

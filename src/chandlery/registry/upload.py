@@ -11,7 +11,7 @@ from itertools import chain
 
 from chandlery.errors import LyingRegistry, RegistryError, Unavailable
 from chandlery.oci.descriptor import Descriptor
-from chandlery.oci.digest import Digest, from_hex, sha256
+from chandlery.oci.digest import Digest, from_hex
 from chandlery.oci.reference import Reference
 from chandlery.registry.auth import Request
 from chandlery.registry.http import PIECE_BYTES, Response
@@ -105,35 +105,46 @@ def whole(
         begun = begin(client, reference)
 
 
-def stream(client: "RegistryClient", reference: Reference, chunks: "Iterable[Buffer]", on_bytes: "Callable[[int], None]") -> tuple[Digest, int]:
-    """Send a stream in pieces; its digest and size. What fits into one piece is sent whole. A failure cancels the upload."""
+def stream(
+    client: "RegistryClient",
+    reference: Reference,
+    chunks: "Iterable[Buffer]",
+    on_bytes: "Callable[[int], None]",
+    digest_at_end: "Callable[[], Digest] | None" = None,
+) -> tuple[Digest, int]:
+    """Send a stream in pieces; its digest and size. What fits into one piece is sent whole. A failure cancels the upload.
+
+    `digest_at_end` is asked once `chunks` has ended, by who hashes them anyway; else they are hashed here.
+    """
     begun = begin(client, reference)
+    hasher = hashlib.sha256()
+    if digest_at_end is None:
+        chunks = _hashed(chunks, hasher)
+        digest_at_end = lambda: from_hex(hasher.hexdigest())  # noqa: E731
     try:
         pieces = _pieces(chunks, max(STREAM_PIECE_BYTES, begun.minimum_bytes))
         first, second = next(pieces, b""), next(pieces, b"")
-        if second:
-            return _send_pieces(client, reference, begun.location, chain((first, second), pieces), on_bytes)
-        digest = sha256(first)
-        whole(client, reference, Descriptor("", digest, len(first)), lambda: BytesIO(first), begun, on_bytes)
-        return digest, len(first)
+        if not second:
+            digest = digest_at_end()
+            whole(client, reference, Descriptor("", digest, len(first)), lambda: BytesIO(first), begun, on_bytes)
+            return digest, len(first)
+        location, size = begun.location, 0
+        for piece in chain((first, second), pieces):
+            location = _patch(client, reference, location, piece, size)
+            size += len(piece)
+            on_bytes(len(piece))
+        digest = digest_at_end()
+        _close(client, reference, location, digest)
+        return digest, size
     except BaseException:
         cancel(client, reference, begun.location)
         raise
 
 
-def _send_pieces(
-    client: "RegistryClient", reference: Reference, location: str, pieces: "Iterator[bytes]", on_bytes: "Callable[[int], None]"
-) -> tuple[Digest, int]:
-    hasher = hashlib.sha256()
-    size = 0
-    for piece in pieces:
-        hasher.update(piece)
-        location = _patch(client, reference, location, piece, size)
-        size += len(piece)
-        on_bytes(len(piece))
-    digest = from_hex(hasher.hexdigest())
-    _close(client, reference, location, digest)
-    return digest, size
+def _hashed(chunks: "Iterable[Buffer]", hasher: "hashlib._Hash") -> "Iterator[Buffer]":
+    for chunk in chunks:
+        hasher.update(chunk)
+        yield chunk
 
 
 def _close(client: "RegistryClient", reference: Reference, location: str, digest: Digest) -> None:
