@@ -62,7 +62,7 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink)
         store=store,
         session=session,
         snapshots=snapshots,
-        images=ImageSource(store, snapshots, client, emit=sink),
+        images=ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink),
         environment=settings.environment,
         client=client,
         http=_once(lambda: _http_source(settings, store)),

@@ -78,7 +78,7 @@ class Machine:
         self.snapshots = SnapshotStore(self.store)
         self.client = RegistryClient(RegistrySettings(certs_d=(), attempts=2), sleep=lambda _: None)
         self.connected = 0
-        self.images = ImageSource(self.store, self.snapshots, self.connect, settings=self.client.http.settings, emit=self.events.append)
+        self.images = ImageSource(self.store, self.snapshots, self.connect, settings=lambda: self.client.http.settings, emit=self.events.append)
 
     def connect(self) -> RegistryClient:
         self.connected += 1
@@ -378,7 +378,7 @@ from chandlery.registry.settings import RegistrySettings
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.source.image import ImageSource
 with Store.open({machine.store.root!r}) as store, store.begin() as session:
-    images = ImageSource(store, SnapshotStore(store), lambda: 1 / 0, settings=RegistrySettings(certs_d=()))
+    images = ImageSource(store, SnapshotStore(store), lambda: 1 / 0, settings=lambda: RegistrySettings(certs_d=()))
     images.materialise(images.pin(parse({str(ref)!r}), Platform("linux", "amd64"), session), session)
 print(*sorted({{"urllib3", "ssl", "email", "http", "concurrent.futures", "logging", "chandlery.registry.client"}} & set(sys.modules)))
 """

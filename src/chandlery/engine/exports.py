@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chandlery.registry.client import RegistryClient
+    from chandlery.registry.streamed import StreamedBlob
 
 _NAMES = {
     OutputKind.LOCAL: "exporting to client directory", OutputKind.TAR: "exporting to client tarball", OutputKind.OCI: "exporting to oci image format",
@@ -118,8 +119,8 @@ class Exports:
         named = tuple(reference.parse(name) for name in chosen.option("name").split(",") if name)
         return named or self._tags
 
-    def _image(self, chosen: Output, result: FileSystem, step: Step) -> Image:
-        """The whole image with blobs for every layer, made where they don't exist yet."""
+    def _image(self, chosen: Output, result: FileSystem, step: Step, *, send: "Callable[[], StreamedBlob] | None" = None) -> Image:
+        """The whole image with blobs for every layer, made where they don't exist yet; those go to `send`'s uploads meanwhile."""
         from chandlery.layer.compression import Compression
         from chandlery.source.layer_forms import BlobForm, layer_media_type
 
@@ -132,7 +133,7 @@ class Exports:
             self._clamp_s,
         )
         is_docker = chosen.option("oci-mediatypes", "false" if chosen.kind is OutputKind.DOCKER else "true") in ("false", "0") and wanted != "zstd"
-        made = [self._forms.blob(layer, form, report=step.progress) for layer in result.layers]
+        made = [self._forms.blob(layer, form, report=step.progress, send=send) for layer in result.layers]
         config = assemble.assemble(self._recipe, result.layers, tuple(diff_id for diff_id, _ in made))
         layers = tuple(Descriptor(layer_media_type(blob.media_type, is_docker=is_docker), blob.digest, blob.size_bytes) for _, blob in made)
         return assemble.with_manifest(config, layers, is_docker=is_docker)
@@ -154,9 +155,11 @@ class Exports:
 
     def _push(self, chosen: Output, result: FileSystem, step: Step) -> Exported:
         from chandlery.registry.push import PushProgress, push
+        from chandlery.registry.streamed import StreamedBlob
 
-        image = self._image(chosen, result, step)
         names = self._names(chosen)
+        send = (lambda: StreamedBlob(self._client(), names[0], on_bytes=step.moved)) if names else None
+        image = self._image(chosen, result, step, send=send)
         self._store.blobs.put(image.config_blob, session=self._session)
         self._store.blobs.put(image.manifest.raw, session=self._session)
         blobs = (image.manifest.config, *image.manifest.layers)

@@ -71,7 +71,7 @@ class PullReceipt:
 
 
 class ImageSource:
-    """`connect` makes the registry client when one is first needed; it is called at most once. `settings` are that client's: with them a
+    """`connect` makes the registry client when one is first needed; it is called at most once. `settings` gives that client's: with them a
     registry that answers one plain question needs no client at all, which is most of what such a build would load.
     """
 
@@ -81,7 +81,7 @@ class ImageSource:
         snapshots: "SnapshotStore",
         connect: "Callable[[], RegistryClient]",
         *,
-        settings: "RegistrySettings | None" = None,
+        settings: "Callable[[], RegistrySettings] | None" = None,
         emit: "EventSink" = discard,
         clock: "Callable[[], float]" = time.time,
         should_stop: "Callable[[], bool]" = lambda: False,
@@ -157,7 +157,7 @@ class ImageSource:
         if self._settings is not None and self._client is None:
             from chandlery.registry import quick
 
-            answer = quick.head_manifest(self._settings, reference)
+            answer = quick.head_manifest(self._settings(), reference)
             if answer is not None:
                 return answer.digest
         found = self.client().head_manifest(reference)

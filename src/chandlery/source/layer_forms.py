@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from chandlery.layer.compression import Compression
+    from chandlery.registry.streamed import StreamedBlob
 
     Report = Callable[[str, int, int], None]
+    Send = Callable[[], StreamedBlob]
 
 PACK_TIMEOUT_S = 3600.0
 
@@ -78,16 +80,17 @@ class LayerForms:
             return False
         return self._content(rows[0].id) == self._content(rows[1].id)
 
-    def blob(self, layer: LayerRef, form: BlobForm, *, report: "Report | None" = None) -> tuple[Digest, Descriptor]:
+    def blob(self, layer: LayerRef, form: BlobForm, *, report: "Report | None" = None, send: "Send | None" = None) -> tuple[Digest, Descriptor]:
         """The layer as a blob of the content store: (diff id, descriptor). An existing blob is taken, of any compression unless forced.
 
-        A layer whose diff id nobody knows yet gets it from being packed: its files are read once.
+        A layer whose diff id nobody knows yet gets it from being packed: its files are read once. `send` begins an upload that a blob which
+        has to be packed goes to meanwhile; what fails there is raised.
         """
         name = layer.diff_id or layer.snapshot
         with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S):
             known = Digest(layer.diff_id) if layer.diff_id else self._known_diff_id(layer.snapshot, form.clamp_s)
             found = self._existing(known, form) if known is not None else None
-            return (known, found) if known is not None and found is not None else self._pack(layer, known, form, report)
+            return (known, found) if known is not None and found is not None else self._pack(layer, known, form, report, send)
 
     def existing_blob(self, diff_id: str) -> Descriptor | None:
         """A blob of the layer, whatever its compression, if there is one."""
@@ -107,16 +110,20 @@ class LayerForms:
                     return Descriptor(media_type, Digest(digest), size_bytes)
         return None
 
-    def _pack(self, layer: LayerRef, known: Digest | None, form: BlobForm, report: "Report | None") -> tuple[Digest, Descriptor]:
+    def _pack(self, layer: LayerRef, known: Digest | None, form: BlobForm, report: "Report | None", send: "Send | None") -> tuple[Digest, Descriptor]:
+        from contextlib import nullcontext
+
         from chandlery.layer.pack import pack_layer
 
         snapshot = self.snapshot(layer)
         done = 0
-        with self._store.blobs.ingest(self._session) as ingest:
+        with self._store.blobs.ingest(self._session) as ingest, send() if send else nullcontext() as sent:
 
             def sink(block: "bytes | bytearray | memoryview") -> None:
                 nonlocal done
                 done += ingest.write(block)
+                if sent is not None:
+                    sent.write(block)
                 if report is not None:
                     report("compressing", done, 0)
 
@@ -125,6 +132,8 @@ class LayerForms:
             if known is not None and packed.diff_id != known:
                 raise InternalError(f"layer {known} packs as {packed.diff_id}", code="layer.unstable")
             ingest.commit(packed.digest, packed.size_bytes)
+            if sent is not None:
+                sent.finish(packed.digest)
         if clamp_s is None:
             self._snapshots.set_digests(snapshot, diff_id=packed.diff_id, tar_size=packed.tar_size)
         self._known[snapshot, clamp_s] = (packed.diff_id, packed.tar_size)
