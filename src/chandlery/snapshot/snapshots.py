@@ -13,6 +13,7 @@ from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
 from chandlery.content.references import records_using
 from chandlery.errors import Lost
+from chandlery.linux.placement import spread_children
 from chandlery.values import value
 
 TYPE_CHECKING = False
@@ -65,6 +66,7 @@ class SnapshotStore:
         directory = session.scratch("a")
         active = Active(session, directory, directory + "/u", directory + "/w")
         with faults.translated(self._store.root):
+            spread_children(directory)
             os.mkdir(active.upper, 0o755)
             os.mkdir(active.work, 0o700)
         return active
