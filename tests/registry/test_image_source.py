@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.registry import FakeRegistry
 
 from chandlery.content.store import Store
-from chandlery.errors import Lost, LyingRegistry, NotFound, Unavailable
+from chandlery.errors import Cancelled, Lost, LyingRegistry, NotFound, Unavailable
 from chandlery.events import Warned
 from chandlery.oci import image_config
 from chandlery.oci import manifest as manifests
@@ -364,6 +364,15 @@ def test_two_machines_sharing_a_store_fetch_a_layer_once(fake, machine, ref, tmp
     layers = [seen for seen in fake.seen if seen.method == "GET" and "/blobs/" in seen.path]
     assert len({seen.path for seen in layers}) == 3
     assert len([seen for seen in layers if seen.headers.get("Range") is None]) <= 4
+
+
+def test_cancelled_build_ends_its_downloads(fake, machine, ref):
+    add_image(fake, "1")
+    pinned = machine.pin(ref)
+    machine.images.watch(lambda: fake.count("GET", "/blobs/") > 1)
+    with pytest.raises(Cancelled):
+        machine.materialise(pinned)
+    assert scratch(machine) == []
 
 
 def test_cached_pin_of_a_tag_loads_no_http_library(fake, machine, ref, tmp_path):

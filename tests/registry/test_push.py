@@ -2,12 +2,14 @@
 
 import io
 import os
+import signal
 import threading
+import time
 
 import pytest
 from tests.fakes.registry import FakeRegistry
 
-from chandlery.errors import Lost, RegistryError
+from chandlery.errors import Cancelled, Lost, RegistryError
 from chandlery.oci import manifest as manifests
 from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
@@ -122,3 +124,22 @@ def test_refused_blob_ends_the_push(fake, client, ref):
     with pytest.raises(RegistryError) as caught:
         push_all(client, ref)
     assert caught.value.code == "registry.refused"
+
+
+def test_signal_ends_a_push_soon_and_no_thread_stays(fake, client, ref):
+    def handle(number: int, _: object) -> None:
+        raise Cancelled(number)
+
+    fake.faults.delay_s = 0.2
+    before = signal.signal(signal.SIGALRM, handle)
+    began = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(Cancelled):
+            push_all(client, ref, parallel=2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 1.5
+    assert fake.manifests == {}
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("push")]

@@ -86,6 +86,7 @@ class _Build:
         solver = Solver(graph, _context_digests(graph, contexts))
         records = RecordStore(tools.store, tools.session)
         with Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
+            tools.images.watch(workshop.crew.cancelled.is_set)
             exports = Exports(
                 outputs=outputs,
                 tags=self._request.tags,
@@ -95,7 +96,7 @@ class _Build:
                 session=tools.session,
                 forms=forms,
                 mounter=workshop.mounter,
-                client=tools.client,
+                client=tools.images.client,
                 origins=tuple((image.reference, image.layers) for image in images.values() if not image.is_local),
             )
             tasks = BuildTasks(

@@ -101,6 +101,7 @@ class HttpClient:
     ) -> None:
         self.settings = settings
         self._should_stop = should_stop
+        self._is_stopped = False
         self._sleep = sleep
         self._jitter = jitter
         self._lock = threading.Lock()
@@ -131,9 +132,17 @@ class HttpClient:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def check(self) -> None:
-        """Raises Cancelled once `should_stop` says so."""
-        if self._should_stop():
+        """Raises Cancelled once `should_stop` says so, or `stop` was called."""
+        if self._is_stopped or self._should_stop():
             raise Cancelled()
+
+    def watch(self, should_stop: "Callable[[], bool]") -> None:
+        """Ask this from now on: a client is made before the build that can be cancelled."""
+        self._should_stop = should_stop
+
+    def stop(self) -> None:
+        """End every transfer of every thread at its next piece. There is no way back."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """Close idle connections."""

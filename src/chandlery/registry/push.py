@@ -66,7 +66,7 @@ def push(
     if there is not None and there.digest == manifest.digest:
         return PushReceipt(manifest.digest, blobs_skipped=len(wanted))
     work = _Work(client, reference, open_blob, mount_from or {}, on_progress, sum(blob.size_bytes for blob in wanted))
-    _in_parallel(work.transfer, sorted(wanted, key=lambda blob: -blob.size_bytes), parallel)
+    _in_parallel(work.transfer, sorted(wanted, key=lambda blob: -blob.size_bytes), parallel, stop=client.http.stop)
     for child in children:
         client.put_manifest(reference, str(child.digest), child)
     client.put_manifest(reference, target, manifest)
@@ -124,8 +124,11 @@ class _Work:
         self._on_progress(progress)
 
 
-def _in_parallel(act: "Callable[[Descriptor], None]", blobs: list[Descriptor], parallel: int) -> None:
-    """Run `act` for each blob on a few threads; after the first failure nothing new begins, and that failure is raised."""
+def _in_parallel(act: "Callable[[Descriptor], None]", blobs: list[Descriptor], parallel: int, *, stop: "Callable[[], None]") -> None:
+    """Run `act` for each blob on a few threads; after the first failure nothing new begins, and that failure is raised.
+
+    `stop` ends what the threads do, where a signal takes this one away from waiting for them.
+    """
     if len(blobs) <= 1:
         for blob in blobs:
             act(blob)
@@ -134,9 +137,14 @@ def _in_parallel(act: "Callable[[Descriptor], None]", blobs: list[Descriptor], p
 
     with ThreadPoolExecutor(min(parallel, len(blobs)), thread_name_prefix="push") as pool:
         futures = [pool.submit(act, blob) for blob in blobs]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        for future in futures:
-            future.cancel()
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            stop()
+            raise
+        finally:
+            for future in futures:
+                future.cancel()
     failures = [future.exception() for future in futures if not future.cancelled() and future.exception() is not None]
     first = next((failure for failure in failures if not isinstance(failure, RegistryError)), None) or next(iter(failures), None)
     if first is not None:

@@ -84,7 +84,6 @@ class ImageSource:
         settings: "Callable[[], RegistrySettings] | None" = None,
         emit: "EventSink" = discard,
         clock: "Callable[[], float]" = time.time,
-        should_stop: "Callable[[], bool]" = lambda: False,
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -93,12 +92,21 @@ class ImageSource:
         self._settings = settings
         self._emit = emit
         self._clock = clock
-        self._should_stop = should_stop
+        self._should_stop: Callable[[], bool] | None = None
 
     def client(self) -> "RegistryClient":
+        """The client, made if need be."""
         if self._client is None:
             self._client = self._connect()
+            if self._should_stop is not None:
+                self._client.http.watch(self._should_stop)
         return self._client
+
+    def watch(self, should_stop: "Callable[[], bool]") -> None:
+        """Let transfers and waits ask this, and raise Cancelled once it says so."""
+        self._should_stop = should_stop
+        if self._client is not None:
+            self._client.http.watch(should_stop)
 
     def pin(self, reference: Reference, platform: Platform, session: "Session", *, policy: PullPolicy = PullPolicy.DEFAULT) -> PinnedImage:
         """What a name means now. Raises NotFound, Unavailable where the registry can't be reached and nothing here can stand in, RegistryError."""
@@ -113,7 +121,7 @@ class ImageSource:
             from chandlery.source.layer_fetch import LayerFetch
 
             by_diff_id = {diff_id: pinned.layers[index] if index < len(pinned.layers) else None for index, diff_id in reversed(missing)}
-            fetch = LayerFetch(self._store, self._snapshots, session, self.client, pinned.reference, on_progress, self._should_stop)
+            fetch = LayerFetch(self._store, self._snapshots, session, self.client, pinned.reference, on_progress, self._should_stop or (lambda: False))
             found |= fetch.all(by_diff_id)
         return tuple(snapshot for diff_id in diff_ids if (snapshot := found[diff_id]) is not None)
 

@@ -76,9 +76,15 @@ class LayerFetch:
             return {diff_id: self._one(diff_id, blob) for diff_id, blob in layers.items()}
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="pull") as pool:
             futures = {diff_id: pool.submit(self._one, diff_id, blob) for diff_id, blob in layers.items()}
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
-            for future in futures.values():
-                future.cancel()
+            try:
+                wait(futures.values(), return_when=FIRST_EXCEPTION)
+            except BaseException:
+                # a signal takes this thread away: end what the others do
+                self._connect().http.stop()
+                raise
+            finally:
+                for future in futures.values():
+                    future.cancel()
         for future in futures.values():
             if not future.cancelled():
                 future.result()
