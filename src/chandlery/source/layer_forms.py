@@ -90,6 +90,10 @@ class LayerForms:
         with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S):
             known = Digest(layer.diff_id) if layer.diff_id else self._known_diff_id(layer.snapshot, form.clamp_s)
             found = self._existing(known, form) if known is not None else None
+            if found is None and known is not None and not layer.snapshot:
+                # a base image's layer comes with the blob that it was pulled as
+                self._fetch(layer.diff_id)
+                found = self._existing(known, form)
             return (known, found) if known is not None and found is not None else self._pack(layer, known, form, report, send)
 
     def existing_blob(self, diff_id: str) -> Descriptor | None:
