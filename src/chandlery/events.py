@@ -58,7 +58,7 @@ class StepProgress:
 
 @value
 class StepFinished:
-    """`detail` is shown behind CACHED or DONE ("content unchanged"); `bytes_moved` counts what crossed the network."""
+    """`detail` is shown behind CACHED or DONE ("content unchanged"); `bytes_moved` counts what crossed the network. A failed step says why."""
 
     step: int
     outcome: Outcome
@@ -66,6 +66,7 @@ class StepFinished:
     detail: str = ""
     bytes_moved: int = 0
     error_code: str = ""
+    error_message: str = ""
 
 
 @value

@@ -78,7 +78,7 @@ def _defaults(name: str, parser: Parser, settings: "Settings") -> list[str]:
     for key, text in settings.defaults(name):
         if key not in flags:
             raise RequestError(
-                f"the configuration sets {key!r} for 'chandlery {name}', which has no such option", code="config.unknown-key", hint=_nearest(key, list(flags))
+                f"the configuration sets {key!r} for 'chandlery {name}', which has no such option", code="config.unknown-key", hint=nearest(key, list(flags))
             )
         out.append(f"--{key}={text}")
     for flag in flags:
@@ -92,10 +92,11 @@ def _unknown_flag(argument: str, parser: Parser) -> RequestError:
     if not flag.startswith("-"):
         return RequestError(f"unexpected argument {argument!r}", code="request.usage", hint=f"'{parser.prog} --help' shows what it takes")
     known = [option for action in parser._actions for option in action.option_strings]
-    return RequestError(f"unknown flag {flag}", code="request.unknown-flag", hint=_nearest(flag, known) or f"'{parser.prog} --help' lists the options")
+    return RequestError(f"unknown flag {flag}", code="request.unknown-flag", hint=nearest(flag, known) or f"'{parser.prog} --help' lists the options")
 
 
-def _nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: list[str]) -> str:
+    """ "did you mean X?", or "" where nothing is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, known, 1, 0.6)

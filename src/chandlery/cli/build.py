@@ -95,18 +95,21 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     from chandlery.cli.signals import as_cancelled
     from chandlery.wiring import build
 
-    _refuse_later(arguments)
-    if arguments.context is None:
-        raise RequestError("a build needs a context", code="request.no-context", hint="for the current directory: chandlery build .")
-    request = to_request(arguments, settings)
     progress = "quiet" if arguments.quiet else arguments.progress or settings.environment.get("BUILDKIT_PROGRESS", "") or "auto"
     display = open_display(progress, settings.environment)
     try:
+        _refuse_later(arguments)
+        if arguments.context is None:
+            raise RequestError("a build needs a context", code="request.no-context", hint="for the current directory: chandlery build .")
+        request = to_request(arguments, settings)
         with as_cancelled():
             result = build(request, sink=display.sink, settings=apply(arguments, settings))
     except ChandleryError as error:
-        display.close(None)
+        display.fail(error)
         _write_metadata(arguments.metadata_file, {"chandlery.error": {"code": error.code, "message": error.message, "exit_status": error.exit_status}})
+        return error.exit_status
+    except BaseException:
+        display.close(None)
         raise
     display.close(result)
     _write_results(arguments, request, result)

@@ -7,10 +7,6 @@ A command module has `SUMMARY`, `add_arguments(parser)` and `run(arguments, sett
 import os
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from chandlery.errors import ChandleryError
-
 COMMANDS = {
     "build": "Build an image from a Dockerfile",
     "images": "List the images of the store",
@@ -63,30 +59,14 @@ def _run(name: str, arguments: list[str]) -> int:
         settings = load(dict(os.environ), os.getcwd())
         return int(command.run(parse(name, command, arguments, settings), settings))
     except ChandleryError as error:
+        from chandlery.cli.error_report import report
+
         return report(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-
-
-def report(error: "ChandleryError") -> int:
-    """Print an error as people read it; its exit status."""
-    out = sys.stderr
-    print(f"ERROR: {error.message}", file=out)
-    where = getattr(error, "where", "")
-    if where and not getattr(error, "excerpt", ""):
-        print(f" --> {where}", file=out)
-    for text in (getattr(error, "excerpt", ""), getattr(error, "log_tail", "")):
-        if text:
-            print(text.rstrip("\n"), file=out)
-    if error.hint:
-        print(f"  help: {error.hint}", file=out)
-    if reproduce := getattr(error, "reproduce", ""):
-        print(f"  reproduce: {reproduce}", file=out)
-    print(f"  code: {error.code}", file=out)
-    return error.exit_status
 
 
 def _help() -> str:

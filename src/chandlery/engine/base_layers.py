@@ -2,7 +2,7 @@
 
 from chandlery.content.session import Session
 from chandlery.engine.steps import Step, StepBook
-from chandlery.errors import InternalError, Lost, StoreError
+from chandlery.errors import Cancelled, InternalError, Lost, StoreError
 from chandlery.events import Outcome
 from chandlery.source.image import ImageSource, PinnedImage
 
@@ -47,11 +47,12 @@ class BaseLayers:
         try:
             snapshots = self._source.materialise(image, self._session, on_progress=shown.progress)
         except Lost as lost:
-            shown.finish(Outcome.FAILED, "store.base-lost")
             hint = f"make or pull {image.reference.familiar} again"
-            raise StoreError(f"a layer of {image.reference.familiar} is gone from the store ({lost.what})", code="store.base-lost", hint=hint) from lost
+            gone = StoreError(f"a layer of {image.reference.familiar} is gone from the store ({lost.what})", code="store.base-lost", hint=hint)
+            shown.finish(Outcome.FAILED, gone)
+            raise gone from lost
         except BaseException as failure:
-            shown.finish(Outcome.FAILED, getattr(failure, "code", "internal"))
+            shown.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, failure)
             raise
         if shown.step is None:
             self._book.cached(name)
@@ -74,6 +75,6 @@ class _Shown:
         self.step.moved(progress.moved_bytes)
         self.step.progress(str(progress.layer)[:19], progress.done_bytes, progress.total_bytes)
 
-    def finish(self, outcome: Outcome, error_code: str = "") -> None:
+    def finish(self, outcome: Outcome, failure: BaseException | None = None) -> None:
         if self.step is not None:
-            self.step.finish(outcome, error_code=error_code)
+            self.step.finish(outcome, failure=failure)

@@ -85,8 +85,8 @@ class Driver:
 
     def _execute(self, action: Execute) -> list[Action]:
         op, inputs = self._graph.vertices[action.vertex].op, self._inputs(action.vertex)
-        if isinstance(op, ExportOp):
-            self._show_cached()
+        if isinstance(op, ExecOp | FileOp | ExportOp):
+            self._show_cached(action.vertex)
         if isinstance(op, ExecOp | FileOp | ExportOp):
             self._shown.add(action.vertex)
         if self._tasks.is_instant(action, inputs):
@@ -112,11 +112,14 @@ class Driver:
     def _inputs(self, vertex: int) -> tuple[object, ...]:
         return tuple(self._solver.result(source) for source in self._graph.vertices[vertex].inputs)
 
-    def _show_cached(self) -> None:
-        """Show, before an export, every step that the build needed and nothing had to be done for."""
-        for vertex in sorted(self._graph.needed()):
+    def _show_cached(self, before: int) -> None:
+        """Show, before a vertex is made, every step below it that nothing had to be done for; base images, which may still be pulled, before an export."""
+        silent = ScratchOp | ContextOp | HttpOp | ExportOp
+        if not isinstance(self._graph.vertices[before].op, ExportOp):
+            silent |= ImageOp
+        for vertex in sorted(Graph(self._graph.vertices, (before,)).needed() - {before}):
             described, canonical = self._graph.vertices[vertex], self._solver.canonical(vertex)
-            if canonical in self._shown or isinstance(described.op, ScratchOp | ContextOp | HttpOp | ExportOp):
+            if canonical in self._shown or isinstance(described.op, silent):
                 continue
             is_untouched = self._solver.state(vertex) is State.IDLE or self._solver.is_hit(vertex)
             if is_untouched or (isinstance(described.op, ImageOp) and not self._is_shown(described.name)):

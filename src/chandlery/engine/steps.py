@@ -4,8 +4,10 @@ One instance a build; called from the driver and from workers' threads. Numbers 
 """
 
 import time
+from itertools import count
 
 from chandlery.engine.request import StepOutcome
+from chandlery.errors import Cancelled
 from chandlery.events import EventSink, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
 
 TYPE_CHECKING = False
@@ -39,8 +41,8 @@ class Step:
     def warn(self, code: str, message: str) -> None:
         self._book.warn(code, message, step=self.number)
 
-    def finish(self, outcome: Outcome, *, detail: str = "", error_code: str = "") -> None:
-        self._book.finish(self, outcome, detail=detail, error_code=error_code)
+    def finish(self, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None) -> None:
+        self._book.finish(self, outcome, detail=detail, failure=failure)
 
 
 TAIL_BYTES = 8192
@@ -51,11 +53,10 @@ class StepBook:
         self.sink = sink
         self.outcomes: list[StepOutcome] = []
         self.warnings: list[str] = []
-        self._count = 0
+        self._numbers = count(1)
 
     def start(self, name: str, *, key: str = "") -> Step:
-        self._count += 1
-        step = Step(self, self._count, name, key)
+        step = Step(self, next(self._numbers), name, key)
         self.sink(StepStarted(step.number, name, step.started_at_s))
         return step
 
@@ -63,10 +64,11 @@ class StepBook:
         """Show a step that nothing had to be done for."""
         self.finish(self.start(name, key=key), Outcome.CACHED, detail=detail)
 
-    def finish(self, step: Step, outcome: Outcome, *, detail: str = "", error_code: str = "") -> None:
+    def finish(self, step: Step, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None) -> None:
         now = time.time()
+        error_code, error_message = ("", "") if failure is None else (getattr(failure, "code", "internal"), str(failure))
         self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail))
-        self.sink(StepFinished(step.number, outcome, now, detail, step.bytes_moved, error_code))
+        self.sink(StepFinished(step.number, outcome, now, detail, step.bytes_moved, error_code, error_message))
 
     def during(self, name: str, work: "Callable[[Step], T]") -> "T":
         """Run `work` as a step of its own: started, and finished whichever way it ends."""
@@ -74,7 +76,7 @@ class StepBook:
         try:
             result = work(step)
         except BaseException as failure:
-            step.finish(Outcome.FAILED, error_code=getattr(failure, "code", "internal"))
+            step.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, failure=failure)
             raise
         step.finish(Outcome.DONE)
         return result

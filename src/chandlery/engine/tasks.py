@@ -168,7 +168,7 @@ class BuildTasks:
             shown.finish(Outcome.CANCELLED)
             raise
         except ChandleryError as failure:
-            shown.finish(Outcome.FAILED, error_code=failure.code)
+            shown.finish(Outcome.FAILED, failure=failure)
             raise with_source(failure, vertex, log_tail=shown.step().log_tail) from failure
 
     def _run(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...], key: CacheKey, step: Step) -> Fact:
@@ -190,7 +190,7 @@ class BuildTasks:
             step.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
             return self._lost(vertex, lost, (result,))
         except ChandleryError as failure:
-            step.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, error_code=failure.code)
+            step.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, failure=failure)
             raise
         step.finish(Outcome.DONE)
         return Executed(vertex, None)
@@ -234,8 +234,8 @@ class _Shown:
     def say_waiting(self) -> None:
         self.step().log(2, b"another build is running this step: waiting for its result\n")
 
-    def finish(self, outcome: Outcome, *, detail: str = "", error_code: str = "") -> None:
-        self.step().finish(outcome, detail=detail, error_code=error_code)
+    def finish(self, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None) -> None:
+        self.step().finish(outcome, detail=detail, failure=failure)
 
 
 def _may_be_twins(record: StepRecord, key: CacheKey, older: FileSystem, parent: FileSystem) -> bool:

@@ -1,0 +1,68 @@
+"""The last lines of a build: what it made, how long each step took, what the cache was good for, and where the whole log is.
+
+Pure: from a tally and a result to lines. After a failure it tells what ran before.
+"""
+
+from chandlery.cli.amounts import size_text
+from chandlery.cli.output_text import harmless
+from chandlery.cli.palette import COLOURLESS, Palette
+from chandlery.cli.tally import StepView, Tally
+from chandlery.events import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.engine.request import BuildResult
+
+_MOST_STEPS = 8
+_LONGEST_NAME = 72
+
+
+def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_steps: bool, log_path: str = "", palette: Palette = COLOURLESS) -> list[str]:
+    """`lists_steps`: name each step that ran with its seconds. `log_path` is the log's, "" where there is none."""
+    lines = [palette.paint(palette.strong, _first(tally, result, now_s))]
+    if result is not None and result.names:
+        lines.append(f"  image    {', '.join(result.names)}")
+    if result is not None and (result.config_digest or result.image_digest):
+        lines.append(f"  id       {result.config_digest or result.image_digest}")
+    if result is not None and result.image_digest not in ("", result.config_digest):
+        lines.append(f"  digest   {result.image_digest}")
+    if lists_steps:
+        lines += _steps(tally, now_s)
+    lines += [palette.paint(palette.warning, f"  warning  {harmless(text)}") for text in tally.warnings]
+    if log_path:
+        lines.append(f"  log      {log_path}")
+    return lines
+
+
+def seconds_text(seconds: float) -> str:
+    return f"{seconds:.2f}s" if seconds < 1 else f"{seconds:.1f}s"
+
+
+def _first(tally: Tally, result: "BuildResult | None", now_s: float) -> str:
+    cached, steps = tally.hits()
+    moved = sum(step.bytes_moved for step in tally.steps.values())
+    word = "Built" if result is not None else "Cancelled after" if tally.error_code == "cancelled" else "Failed after"
+    parts = [f"{word} {'in ' if result is not None else ''}{seconds_text(tally.seconds(now_s))}"]
+    if steps:
+        parts.append(f"{cached} of {steps} steps cached")
+    parts.append(f"{size_text(moved)} moved" if moved else "nothing moved")
+    return ", ".join(parts)
+
+
+def _steps(tally: Tally, now_s: float) -> list[str]:
+    """The steps that took time, in their order; the longest ones where they are many, and the rest in one line."""
+    ran = [step for step in tally.in_order() if step.outcome is not Outcome.CACHED and (step.is_instruction or step.seconds(now_s) >= 0.05)]
+    shown = ran if len(ran) <= _MOST_STEPS else sorted(ran, key=lambda step: -step.seconds(now_s))[: _MOST_STEPS - 1]
+    lines = [f"{step.seconds(now_s):6.1f}s   {_name(step)}" for step in sorted(shown, key=lambda step: step.number)]
+    rest = [step for step in ran if step not in shown]
+    if rest:
+        lines.append(f"{sum(step.seconds(now_s) for step in rest):6.1f}s   in {len(rest)} other steps")
+    return lines
+
+
+def _name(step: StepView) -> str:
+    name = harmless(step.name)
+    cut = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    moved = f" ({size_text(step.bytes_moved)} moved)" if step.bytes_moved else ""
+    ended = {Outcome.FAILED: "  failed", Outcome.CANCELLED: "  cancelled"}.get(step.outcome or Outcome.DONE, "")
+    return cut + moved + ended

@@ -1,0 +1,88 @@
+"""`Tally`: what a build has told so far, as the displays and the summary look at it. Not thread-safe: its display locks.
+
+Any order of events is taken: a step that was never started is shown by its number.
+"""
+
+import re
+
+from chandlery.events import BuildFinished, BuildStarted, Event, Outcome, StepFinished, StepProgress, StepStarted, Warned
+
+_INSTRUCTION = re.compile(r"\[[^\]]* ?\d+/\d+\] ")
+
+
+class StepView:
+    """One step. Times in seconds since the epoch, `finished_at_s` 0 while it runs; `progress` is label -> (done, total, unit)."""
+
+    def __init__(self, number: int, name: str, started_at_s: float) -> None:
+        self.number = number
+        self.name = name
+        self.started_at_s = started_at_s
+        self.finished_at_s = 0.0
+        self.outcome: Outcome | None = None
+        self.detail = ""
+        self.error = ""
+        self.bytes_moved = 0
+        self.progress: dict[str, tuple[int, int, str]] = {}
+
+    def seconds(self, now_s: float) -> float:
+        return max(0.0, (self.finished_at_s or now_s) - self.started_at_s)
+
+    @property
+    def is_instruction(self) -> bool:
+        """Whether it is a step of the Dockerfile, not of the machinery: what counts as a hit or a miss."""
+        return _INSTRUCTION.match(self.name) is not None
+
+    def moved(self) -> tuple[int, int, int, int, str]:
+        """(done, total, parts done, parts, unit) of all progress; total 0 where a part's isn't known."""
+        parts = list(self.progress.values())
+        total = sum(part[1] for part in parts) if all(part[1] for part in parts) else 0
+        return sum(part[0] for part in parts), total, sum(1 for done, size, _ in parts if size and done >= size), len(parts), parts[0][2] if parts else "B"
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.build_id = ""
+        self.log_path = ""
+        self.started_at_s = 0.0
+        self.finished_at_s = 0.0
+        self.error_code = ""
+        self.steps: dict[int, StepView] = {}
+        self.warnings: list[str] = []
+
+    def take(self, event: Event) -> None:
+        match event:
+            case BuildStarted():
+                self.build_id, self.log_path, self.started_at_s = event.build_id, event.log_path, event.at_s
+            case StepStarted():
+                self.step(event.step, event.at_s).name = event.name
+            case StepProgress():
+                self.step(event.step, event.at_s).progress[event.label] = (event.done, event.total, event.unit)
+            case StepFinished():
+                step = self.step(event.step, event.at_s)
+                step.finished_at_s, step.outcome, step.detail, step.error, step.bytes_moved = (
+                    event.at_s, event.outcome, event.detail, event.error_message or event.error_code, event.bytes_moved,
+                )  # fmt: skip
+            case Warned():
+                if event.message not in self.warnings:
+                    self.warnings.append(event.message)
+            case BuildFinished():
+                self.finished_at_s, self.error_code = event.at_s, event.error_code
+            case _:
+                self.step(event.step, event.at_s)
+
+    def step(self, number: int, at_s: float) -> StepView:
+        found = self.steps.get(number)
+        if found is None:
+            found = self.steps[number] = StepView(number, f"step {number}", at_s)
+        return found
+
+    def seconds(self, now_s: float) -> float:
+        return max(0.0, (self.finished_at_s or now_s) - self.started_at_s) if self.started_at_s else 0.0
+
+    def in_order(self) -> list[StepView]:
+        return [self.steps[number] for number in sorted(self.steps)]
+
+    def hits(self) -> tuple[int, int]:
+        """(cached, all) of the Dockerfile's steps."""
+        own = [step for step in self.steps.values() if step.is_instruction]
+        return sum(1 for step in own if step.outcome is Outcome.CACHED), len(own)
