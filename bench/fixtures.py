@@ -34,9 +34,12 @@ def large_context() -> Path:
 
 
 def large_copy(name: str) -> Path:
-    """Another copy of the large context, with inodes and times of its own, as a fresh clone has."""
+    """Another copy of the large context, with inodes and times of its own, as a fresh clone has; in the page cache, as a fresh clone is."""
     original = large_context()
-    return _made(f"copies/{name}", lambda path: shutil.copytree(original, path, copy_function=shutil.copyfile))
+    copy = _made(f"copies/{name}", lambda path: shutil.copytree(original, path, copy_function=shutil.copyfile))
+    for file in copy.glob("*/*/*"):
+        file.read_bytes()
+    return copy
 
 
 def base_layer() -> Path:

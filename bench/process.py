@@ -18,7 +18,8 @@ class Failed(Exception):
 class Timed(NamedTuple):
     seconds: float
     peak_bytes: int
-    """The largest resident set of the command or of any descendant that it waited for (wait4's ru_maxrss)."""
+    """The largest resident set of the command or of any descendant that it waited for (wait4's ru_maxrss). A child counts what its parent
+    had before exec, so this process must stay small: its own peak is the least that can be shown."""
     output: str
 
 
