@@ -10,7 +10,7 @@ import pytest
 
 from chandlery.errors import ChandleryError
 from chandlery.graph.op import CopyAction, FileOp, InlineFileAction, MakeDirAction
-from chandlery.linux import mount
+from chandlery.linux import children, mount
 from chandlery.source.context import LocalContext
 from chandlery.source.ignore import parse
 from chandlery.worker import copy_files, manifest
@@ -430,7 +430,7 @@ def test_an_excluded_file_is_not_copied(box) -> None:
 def test_a_file_that_changed_since_it_was_digested_is_an_error(box, forked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if forked:
         monkeypatch.setattr(copy_files, "MANY_FILES", 1)
-        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr(children, "available", lambda: 1)
     make(box.context, a="1", d__b="2", e__c="3")
     context = LocalContext(str(box.context))
     context.digest(("/",))
@@ -446,7 +446,7 @@ def test_a_file_that_changed_since_it_was_digested_is_an_error(box, forked: bool
 def test_what_did_not_change_is_linked_from_the_previous_snapshot(box, forked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if forked:
         monkeypatch.setattr(copy_files, "MANY_FILES", 1)
-        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr(children, "available", lambda: 1)
     make(box.context, a="1", b="2", d__c="3", d__m="4", d__o="5")
     os.link(box.context / "a", box.context / "twin")
     os.setxattr(box.context / "d/o", "user.k", b"v")
@@ -476,7 +476,7 @@ def test_many_files_are_copied_by_several_processes_alike(box, monkeypatch: pyte
     box.run(copy("/", to="/t/"), scratch=True)
     alone = tree(box.upper)
     monkeypatch.setattr(copy_files, "MANY_FILES", 10)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(children, "available", lambda: 2)
     box.run(copy("/", to="/t/"), scratch=True)
     assert tree(box.upper) == alone
     assert os.stat(box.upper / "t/d0/f0").st_ino == os.stat(box.upper / "t/d1/linked").st_ino

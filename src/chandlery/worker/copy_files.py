@@ -2,8 +2,8 @@
 
 A group is one source directory, one directory of the upper, and entries for it. A file that an earlier snapshot holds unchanged (manifest.py) is linked
 from there, never touched afterwards; the others are made, written, and given owner, mode and times by descriptor. Files are bound by system calls
-between which Python holds its lock, so forked children take a share of the groups (as source/hashing.py does and with the same care); what
-a child didn't finish is done again here, and so raises the error. A context's file must look as it did when it was digested, before and after.
+between which Python holds its lock, so children (linux/children.py) take a share of the groups; what a child didn't finish is done again here, and so
+raises the error. A context's file must look as it did when it was digested, before and after.
 """
 
 import errno
@@ -11,13 +11,16 @@ import os
 import stat as modes
 
 from chandlery.errors import ContextError, InputError
-from chandlery.linux import xattr
-from chandlery.snapshot.tree import join, open_directory
+from chandlery.linux import children, xattr
+from chandlery.snapshot.tree import Entry, join, open_directory
 from chandlery.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.snapshot.tree import Entry
+    from collections.abc import Callable
+    from mmap import mmap
+    from typing import Any
+
     from chandlery.worker.manifest import Manifest
     from chandlery.worker.owner import Owner
 
@@ -52,6 +55,30 @@ class Group:
         self.entries = entries
         self.name = name  # of the only entry, where it gets another name; else ""
 
+    def encode(self) -> "tuple[str, str, str, list[tuple[Any, ...]]]":
+        return self.source, self.target, self.name, [tuple(getattr(entry, name) for name in Entry.__slots__) for entry in self.entries]
+
+
+def copy_share(jobs: "tuple[tuple[Any, ...], list[tuple[int, tuple[Any, ...]]]]", done: "mmap", is_orphan: "Callable[[], bool]") -> None:
+    """What a child does: copy its groups, and mark each that is done."""
+    from chandlery.worker import manifest
+
+    (source_root, target_root, owner, mode, is_context, keeps_all_xattrs, previous), groups = jobs
+    options = Options(owner, mode, is_context, keeps_all_xattrs)
+    copier = Copier(source_root, target_root, options, previous, manifest.read(previous) if previous else manifest.Manifest())
+    for at, (source, target, name, entries) in groups:
+        if is_orphan():
+            return
+        copier.copy_group(Group(source, target, [_decode(fields) for fields in entries], name))
+        done[at] = 1
+
+
+def _decode(fields: "tuple[Any, ...]") -> Entry:
+    entry = Entry.__new__(Entry)
+    for name, content in zip(Entry.__slots__, fields, strict=True):
+        setattr(entry, name, content)
+    return entry
+
 
 class Copier:
     """Copies groups from below `source_root` to below `target_root`; `previous` is an earlier snapshot's directory, `manifest` what it holds."""
@@ -70,48 +97,36 @@ class Copier:
         """Copy everything; the targets' directories exist and have nothing of these names. Raises ContextError, InputError, OSError."""
         count = sum(len(group.entries) for group in groups)
         cost = sum(_cost(group) for group in groups)
-        helpers = min(len(os.sched_getaffinity(0)), 4) - 1
-        if helpers < 1 or (count < MANY_FILES and cost < MANY_BYTES):
+        helpers = children.available() if count >= MANY_FILES or cost >= MANY_BYTES else 0
+        if helpers < 1:
             for group in groups:
-                self._copy_group(group)
+                self.copy_group(group)
         else:
-            self._copy_forked(groups, cost / (helpers + 1), helpers)
+            self._copy_shared(groups, cost / (helpers + 1), helpers)
 
-    def _copy_forked(self, groups: list[Group], share: float, helpers: int) -> None:
-        import mmap
-
+    def _copy_shared(self, groups: list[Group], share: float, helpers: int) -> None:
         shares: list[list[int]] = [[] for _ in range(helpers + 1)]
         spent = 0.0
         for at, group in enumerate(groups):
             shares[min(int(spent / share), helpers)].append(at)
             spent += _cost(group)
-        with mmap.mmap(-1, len(groups)) as done:
-            children = [self._fork(groups, mine, done) for mine in shares[1:]]
-            try:
-                for at in shares[0]:
-                    self._copy_group(groups[at])
-                    done[at] = 1
-            finally:
-                for child in children:
-                    os.waitpid(child, 0)
+        with children.Children(len(groups)) as others:
+            for mine in shares[1:]:
+                if mine:
+                    others.start(__name__, "copy_share", (self._settings(), [(at, groups[at].encode()) for at in mine]))
+            for at in shares[0]:
+                self.copy_group(groups[at])
+                others.done[at] = 1
+            others.wait()
             for at, group in enumerate(groups):
-                if not done[at]:
+                if not others.done[at]:
                     self._remove_partial(group)
-                    self._copy_group(group)
+                    self.copy_group(group)
 
-    def _fork(self, groups: list[Group], mine: list[int], done: object) -> int:
-        parent = os.getpid()
-        child = os.fork()
-        if child:
-            return child
-        try:
-            for at in mine:
-                if os.getppid() != parent:
-                    break
-                self._copy_group(groups[at])
-                done[at] = 1  # type: ignore[index]
-        finally:
-            os._exit(0)  # neither clean-ups nor a traceback: the parent finds what is missing
+    def _settings(self) -> "tuple[str, str, Owner | None, int | None, bool, bool, str]":
+        options = self.options
+        previous = self.previous if self.manifest else ""
+        return self.source_root, self.target_root, options.owner, options.mode, options.is_context, options.keeps_all_xattrs, previous
 
     def _remove_partial(self, group: Group) -> None:
         at = open_directory(self.target_root, group.target)
@@ -124,7 +139,7 @@ class Copier:
         finally:
             os.close(at)
 
-    def _copy_group(self, group: Group) -> None:
+    def copy_group(self, group: Group) -> None:
         known = self.manifest.directory(group.target) if self.manifest and self.options.is_context else {}
         source = open_directory(self.source_root, group.source)
         target = open_directory(self.target_root, group.target)
