@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class ChandleryError(Exception):
     """What went wrong (`message`), what to do about it (`hint`), and a stable `code`.
 
-    `where` is "file:line:column" and `excerpt` the marked source lines, rendered, where an instruction is to blame; else empty.
+    `where` is "file:line:column" and `excerpt` the marked source lines, rendered, where an instruction is to blame; else empty. `end_line` is the
+    instruction's last line, 0 where only the first is known.
     """
 
     code = "internal"
@@ -38,6 +39,7 @@ class ChandleryError(Exception):
     retryable = False
     where = ""
     excerpt = ""
+    end_line = 0
 
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
         super().__init__(message)

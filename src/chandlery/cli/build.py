@@ -1,6 +1,7 @@
 """`chandlery build`: arguments to a BuildRequest, the build on this machine, and what is left to write afterwards (iidfile, metadata)."""
 
 import os
+from shlex import quote
 
 from chandlery.errors import ChandleryError, RequestError
 
@@ -105,6 +106,7 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
         with as_cancelled():
             result = build(request, sink=display.sink, settings=apply(arguments, settings))
     except ChandleryError as error:
+        _name_root(error, arguments.root)
         display.fail(error)
         _write_metadata(arguments.metadata_file, {"chandlery.error": {"code": error.code, "message": error.message, "exit_status": error.exit_status}})
         return error.exit_status
@@ -114,6 +116,12 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     display.close(result)
     _write_results(arguments, request, result)
     return 0
+
+
+def _name_root(error: ChandleryError, root: str) -> None:
+    """A command that repeats a step needs the store that the build had."""
+    if root and getattr(error, "reproduce", ""):
+        error.reproduce += f" --root {quote(os.path.abspath(root))}"  # type: ignore[attr-defined]
 
 
 def _refuse_later(arguments: "argparse.Namespace") -> None:

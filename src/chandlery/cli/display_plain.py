@@ -78,7 +78,7 @@ class PlainDisplay:
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
         failed = next((step.number for step in self._tally.in_order() if step.outcome is Outcome.FAILED), 0)
-        report(error, self._palette, log_path=self._log.path, is_output_above=failed != 0 and failed == self._last_talker)
+        report(error, self._palette, is_output_above=failed != 0 and failed == self._last_talker, is_apart=True)
 
     def tick(self) -> None:
         """Show what was held back long enough, and lines that get no end."""

@@ -76,7 +76,7 @@ class TtyDisplay:
 
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
-        report(error, self._palette, log_path=self._log.path)
+        report(error, self._palette, is_apart=True)
 
     def _redraw(self) -> None:
         with self._lock:

@@ -9,8 +9,10 @@ ERROR: unknown instruction: RNU
   = code: dockerfile.unknown-instruction, exit status 2
 """
 
+import os
 import sys
 
+from chandlery.cli.frame import cut
 from chandlery.cli.output_text import harmless
 from chandlery.cli.palette import COLOURLESS, Palette
 
@@ -19,25 +21,29 @@ if TYPE_CHECKING:
     from chandlery.errors import ChandleryError
 
 
-def report(error: "ChandleryError", palette: "Palette | None" = None, *, log_path: str = "", is_output_above: bool = False) -> int:
-    """Print an error to standard error; its exit status. `is_output_above`: a reader has just seen the output of the step that failed."""
-    if palette is None:
-        import os
+def report(error: "ChandleryError", palette: "Palette | None" = None, *, log_path: str = "", is_output_above: bool = False, is_apart: bool = False) -> int:
+    """Print an error to standard error; its exit status.
 
+    `is_output_above`: a reader has just seen the output of the step that failed; `is_apart`: leave a line.
+    """
+    if palette is None:
         from chandlery.cli.palette import palette_for
 
         palette = palette_for(2, os.environ)
+    columns = 0
     try:
-        # apart from what came before it
-        separator = "\n" if log_path or is_output_above else ""
-        print(separator + "\n".join(rendered(error, palette, log_path=log_path, is_output_above=is_output_above)), file=sys.stderr)
+        columns = os.get_terminal_size(2).columns
+    except OSError:
+        pass
+    try:
+        print("\n" * is_apart + "\n".join(rendered(error, palette, log_path=log_path, is_output_above=is_output_above, columns=columns)), file=sys.stderr)
     except OSError:
         pass
     return error.exit_status
 
 
-def rendered(error: "ChandleryError", palette: Palette = COLOURLESS, *, log_path: str = "", is_output_above: bool = False) -> list[str]:
-    """The lines of the report."""
+def rendered(error: "ChandleryError", palette: Palette = COLOURLESS, *, log_path: str = "", is_output_above: bool = False, columns: int = 0) -> list[str]:
+    """The lines of the report; an excerpt's lines are cut to `columns` where that isn't 0."""
     paint = palette.paint
     first, *more = error.message.split("\n")
     lines = [paint(palette.error + palette.strong if palette.error else "", "ERROR:") + " " + paint(palette.strong, harmless(first))]
@@ -46,7 +52,7 @@ def rendered(error: "ChandleryError", palette: Palette = COLOURLESS, *, log_path
     gutter = " " * (excerpt[0].index("|") - 1 if excerpt and "|" in excerpt[0] else 1)
     if error.where:
         lines.append(f"{gutter}{paint(palette.run, '-->')} {error.where}")
-    lines += [_marked(harmless(line), palette) for line in excerpt]
+    lines += [_marked(cut(harmless(line), columns) if columns else harmless(line), palette) for line in excerpt]
     tail = getattr(error, "log_tail", "").rstrip("\n")
     if tail and not is_output_above:
         whole = f" (all of it: {log_path})" if log_path else ""

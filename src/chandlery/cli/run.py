@@ -20,8 +20,9 @@ SUMMARY = "Run a command in an image, to try it; nothing of it is kept."
 def add_arguments(parser: "Parser") -> None:
     import argparse
 
-    parser.add_argument("image", help="a name or an id; a name that isn't here is pulled")
+    parser.add_argument("image", nargs="?", default="", help="a name or an id; a name that isn't here is pulled")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run instead of the image's command")
+    parser.one("--failed", help="instead of an image: the RUN step at which a build failed, with its files, mounts and network", metavar="BUILD", dest="failed")
     parser.many("-e", "--env", help="set a variable, or hand on one of the environment", metavar="KEY[=VALUE]", dest="env")
     parser.many("-v", "--volume", help="a directory or file of this machine", metavar="SOURCE:TARGET[:ro]", dest="volume")
     parser.one("-w", "--workdir", help="the working directory", metavar="DIR", dest="workdir")
@@ -38,6 +39,28 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+    if arguments.failed:
+        return _run_failed(arguments, settings)
+    if not arguments.image:
+        raise RequestError("there is no image to run", code="request.usage", hint="write chandlery run IMAGE [COMMAND]")
+    return _run_image(arguments, settings)
+
+
+def _run_failed(arguments: "argparse.Namespace", settings: "Settings") -> int:
+    from chandlery.engine.again import run_again
+    from chandlery.events import Event, StepLog
+
+    def show(event: Event) -> None:
+        if isinstance(event, StepLog):
+            _pass_on(event.stream, event.data)
+
+    command = (arguments.image, *arguments.command) if arguments.image else ()
+    is_interactive = arguments.interactive or arguments.tty
+    with open_shelf(arguments, settings) as shelf:
+        return run_again(shelf.tools, arguments.failed, command=command, is_interactive=is_interactive, sink=show).code
+
+
+def _run_image(arguments: "argparse.Namespace", settings: "Settings") -> int:
     from chandlery.cli.build_request import parse_host, parse_network
     from chandlery.engine.trial import Trial, run_trial
     from chandlery.linux.cgroup import Limits

@@ -9,6 +9,7 @@
     R/git/<name>                mirrors of git remotes (package source); R/git/<name>.lock is flocked by whoever uses one
     R/contexts/<name>           what is remembered of local contexts (package source)
     R/logs/<build id>.log       output of a build; stays after it
+    R/logs/<build id>.step      the RUN step at which it failed, to run it again (engine/again.py)
     R/builds/<id>/lock          flocked by the running build for as long as it lives
     R/builds/<id>/leases        what that build holds, a "kind name" line each
     R/builds/<id>/<prefix><n>/  scratch of that build

@@ -18,5 +18,7 @@ def with_source(failure: ChandleryError, vertex: Vertex, *, log_tail: bytes = b"
     elif isinstance(failure, DockerfileError):
         failure.where = failure.where or where
     elif isinstance(failure, InputError):
-        return DockerfileError(failure.message, code=failure.code, hint=failure.hint, where=where)
+        failure = DockerfileError(failure.message, code=failure.code, hint=failure.hint, where=where)
+    if failure.where == where:
+        failure.end_line = vertex.source.end_line
     return failure

@@ -25,7 +25,7 @@ from chandlery.frontend.dockerfile.excerpt import render
 from chandlery.frontend.dockerfile.instructions import Dockerfile
 from chandlery.frontend.dockerfile.lowered import ImageReference, Lowered
 from chandlery.frontend.dockerfile.parse import parse
-from chandlery.graph.op import ContextOp, ExportOp, FileOp, ImageOp
+from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, ImageOp
 from chandlery.graph.selection import selections
 from chandlery.graph.source_range import SourceRange
 from chandlery.graph.vertex import Graph, Vertex
@@ -110,10 +110,16 @@ class _Build:
                 book=self._book,
                 cancelled=workshop.crew.cancelled.is_set,
                 created=lambda: created_time(epoch_s),
+                keep_failed=self._keep_failed,
             )
             Driver(graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown).run()
         contexts.save()
         return self._result(exports)
+
+    def _keep_failed(self, op: ExecOp, inputs: tuple[object, ...]) -> str:
+        from chandlery.engine.again import keep
+
+        return keep(self._tools, self._request, op, inputs)
 
     def _result(self, exports: Exports) -> BuildResult:
         first = next((made for made in exports.made if made.descriptor is not None), exports.made[0] if exports.made else None)
@@ -178,4 +184,4 @@ def _add_excerpt(failure: ChandleryError, opened: OpenedContext) -> None:
         return
     file, line, column = failure.where.rsplit(":", 2)
     if file == opened.dockerfile_name:
-        failure.excerpt = render(opened.dockerfile_text, SourceRange(file, int(line), int(column)))
+        failure.excerpt = render(opened.dockerfile_text, SourceRange(file, int(line), int(column), failure.end_line))

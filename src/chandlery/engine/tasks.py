@@ -11,7 +11,7 @@ from chandlery.buildcache.records import RecordStore
 from chandlery.content.steplock import StepLocks
 from chandlery.engine.failures import with_source
 from chandlery.engine.steps import Step, StepBook
-from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost
+from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost, StepFailed
 from chandlery.events import Outcome
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
 from chandlery.graph.selection import selections
@@ -50,7 +50,8 @@ STEP_TIMEOUT_S = 24 * 3600.0
 
 
 class BuildTasks:
-    """For one build. `fresh(vertex)` says that the vertex must not be answered from records; `now` is the layers' created time."""
+    """For one build. `fresh(vertex)` says that the vertex must not be answered from records; `created` gives the layers' created time; `keep_failed`
+    writes a failed step down and gives the command that repeats it."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class BuildTasks:
         book: StepBook,
         cancelled: "Callable[[], bool]",
         created: "Callable[[], str]",
+        keep_failed: "Callable[[ExecOp, tuple[object, ...]], str]",
     ) -> None:
         self._graph = graph
         self._keys = keys
@@ -76,6 +78,7 @@ class BuildTasks:
         self._book = book
         self._cancelled = cancelled
         self._created = created
+        self._keep_failed = keep_failed
 
     def is_instant(self, action: Execute, inputs: tuple[object, ...]) -> bool:
         """Whether `execute` has so little to do that a thread would cost more."""
@@ -169,6 +172,8 @@ class BuildTasks:
             raise
         except ChandleryError as failure:
             shown.finish(Outcome.FAILED, failure=failure)
+            if isinstance(failure, StepFailed) and isinstance(vertex.op, ExecOp):
+                failure.reproduce = self._keep_failed(vertex.op, inputs)
             raise with_source(failure, vertex, log_tail=shown.step().log_tail) from failure
 
     def _run(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...], key: CacheKey, step: Step) -> Fact:

@@ -12,11 +12,16 @@ from chandlery.source.layer_forms import LayerForms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from chandlery.runtime.network import NetworkPool
     from chandlery.volume.volumes import Volumes
     from chandlery.worker.exec_op import StepRunner
     from chandlery.worker.local import LocalWorker
     from chandlery.worker.mounter import Mounter
+
+    T = TypeVar("T")
 
 MACHINE_SCOPE = "machine"
 
@@ -77,6 +82,31 @@ class Workshop:
                     created_ns=self._created_ns,
                 )
             return self._worker
+
+    def alone(self, work: "Callable[[], T]") -> "T":
+        """Do one thing in the crew, and wait for it."""
+        from chandlery.solver.facts import Executed, Fact, Failed
+
+        made: list[T] = []
+        failures: list[BaseException] = []
+
+        def run() -> Fact:
+            made.append(work())
+            return Executed(0, None)
+
+        def failed(vertex: int, failure: BaseException) -> Fact:
+            failures.append(failure)
+            return Failed(vertex)
+
+        self.crew.submit(0, run, failed)
+        try:
+            self.crew.next_fact()
+        except BaseException:
+            self.crew.stop()
+            raise
+        if failures:
+            raise failures[0]
+        return made[0]
 
     def _prepare(self) -> None:
         """In the thread that starts the others: a mount namespace of the build's own."""

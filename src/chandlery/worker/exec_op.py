@@ -21,7 +21,7 @@ from chandlery.runtime.protocol import CancelToken, Runtime
 from chandlery.runtime.secrets import Secrets
 from chandlery.runtime.stubs import MountStubs
 from chandlery.snapshot.snapshots import SnapshotStore
-from chandlery.values import value
+from chandlery.values import replace, value
 from chandlery.volume.volumes import Volumes
 from chandlery.worker.mounter import Mounter
 from chandlery.worker.results import Made
@@ -82,15 +82,7 @@ class StepRunner:
 
     def run(self, op: ExecOp, lowers: tuple[str, ...], layers: "Mapping[int, tuple[str, ...]]", step: "Reporter", *, starts_empty: bool) -> Made:
         """Run the step on `lowers` and commit its layer. Raises StepFailed, InputError, MachineError, Cancelled."""
-        mounts = StepMounts(
-            session=self._session,
-            mounter=self._mounter,
-            volumes=self._volumes,
-            policy=self._policy,
-            secrets=self._secrets,
-            starts_empty=starts_empty,
-            on_wait=self._waiting(step),
-        )
+        mounts = self._step_mounts(step, starts_empty=starts_empty)
         active = self._snapshots.prepare(self._session)
         status: ExitStatus | None = None
         try:
@@ -103,6 +95,27 @@ class StepRunner:
         finally:
             self._end_volumes(mounts, status, step)
 
+    def rehearse(self, op: ExecOp, lowers: tuple[str, ...], layers: "Mapping[int, tuple[str, ...]]", step: "Reporter", *, is_interactive: bool) -> ExitStatus:
+        """Run the step and keep nothing: neither its layer nor what it added to volumes. Raises InputError, MachineError."""
+        mounts = self._step_mounts(step, starts_empty=False)
+        active = self._snapshots.prepare(self._session)
+        try:
+            return self._run_on(op, lowers, active.upper, active.work, mounts, layers, step, is_interactive=is_interactive)
+        finally:
+            self._snapshots.discard(active)
+            self._end_volumes(mounts, None, step)
+
+    def _step_mounts(self, step: "Reporter", *, starts_empty: bool) -> StepMounts:
+        return StepMounts(
+            session=self._session,
+            mounter=self._mounter,
+            volumes=self._volumes,
+            policy=self._policy,
+            secrets=self._secrets,
+            starts_empty=starts_empty,
+            on_wait=self._waiting(step),
+        )
+
     def _run_on(
         self,
         op: ExecOp,
@@ -112,6 +125,8 @@ class StepRunner:
         mounts: StepMounts,
         layers: "Mapping[int, tuple[str, ...]]",
         step: "Reporter",
+        *,
+        is_interactive: bool = False,
     ) -> ExitStatus:
         stubs: MountStubs | None = None
         with contextlib.ExitStack() as stack:
@@ -124,7 +139,7 @@ class StepRunner:
             _make_working_directory(rootfs, op.cwd)
             stubs = MountStubs(rootfs, [*etc, *wanted], upper=upper)
             stack.callback(stubs.remove)
-            spec = self._spec(op, rootfs, stubs.mounts, env)
+            spec = replace(self._spec(op, rootfs, stubs.mounts, env), is_interactive=is_interactive)
             status = self._in_cgroup(spec, network_path, step)
         stubs.clean_upper()
         return status

@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chandlery.runtime.process import ExitStatus
     from chandlery.source.context import LocalContext
     from chandlery.worker.results import Reporter
 
@@ -116,12 +117,20 @@ class LocalWorker:
                 return HttpInput(self._store.blobs.path(source.op.digest), source.op.file_name, source.op.mtime_s)
         return ViewInput(stack.enter_context(self._mounter.view(self._forms.directories(_files(source)))))
 
+    def rehearse(self, op: ExecOp, inputs: tuple[object, ...], step: "Reporter", *, is_interactive: bool) -> "ExitStatus":
+        """Run a step and keep nothing of it. Raises InputError, MachineError, Lost."""
+        return self._runner().rehearse(op, self._forms.directories(_files(inputs[0])), self._mounted(op, inputs), step, is_interactive=is_interactive)
+
     def _exec(self, op: ExecOp, inputs: tuple[object, ...], step: "Reporter", *, is_fresh: bool) -> Made:
+        return self._runner().run(op, self._forms.directories(_files(inputs[0])), self._mounted(op, inputs), step, starts_empty=is_fresh)
+
+    def _mounted(self, op: ExecOp, inputs: tuple[object, ...]) -> dict[int, tuple[str, ...]]:
+        """The directories of each input that the step mounts something of."""
         layers: dict[int, tuple[str, ...]] = {}
         for index, selected in selections(op).items():
             source = inputs[index]
             layers[index] = self._context_layers(source, selected) if isinstance(source, ContextFiles) else self._forms.directories(_files(source))
-        return self._runner().run(op, self._forms.directories(_files(inputs[0])), layers, step, starts_empty=is_fresh)
+        return layers
 
     def _context_layers(self, source: ContextFiles, selected: tuple[str, ...]) -> tuple[str, ...]:
         """A context's selected files as a layer: what a bind mount of the context shows is root's and without what is ignored."""
