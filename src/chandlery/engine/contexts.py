@@ -11,6 +11,7 @@ from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.engine.request import BuildRequest
 from chandlery.errors import ContextError, RequestError
+from chandlery.runtime.secrets import Secrets
 from chandlery.source import git_url, ignore
 from chandlery.source.context import LocalContext
 from chandlery.source.ignore import Ignore
@@ -54,7 +55,9 @@ class Contexts:
                 root, ignore = self._main.root, self._main.ignore
                 if not root:
                     raise ContextError("the build has no context to copy from", code="context.none", hint="give the build a directory, or copy with --from")
-            self._opened[name] = LocalContext(root, ignore, stat_cache_path=_stat_cache_path(self._store, root))
+            # what was fetched for this build lies elsewhere in the next: there is nothing to remember of it
+            is_kept = bool(name) or self._main.source == self._main.root
+            self._opened[name] = LocalContext(root, ignore, stat_cache_path=_stat_cache_path(self._store, root) if is_kept else "")
         return self._opened[name]
 
     def save(self) -> None:
@@ -63,9 +66,9 @@ class Contexts:
             context.save()
 
 
-def open_context(request: BuildRequest, *, store: Store, session: Session, book: "StepBook") -> OpenedContext:
+def open_context(request: BuildRequest, *, store: Store, session: Session, secrets: Secrets, book: "StepBook") -> OpenedContext:
     """The main context and the Dockerfile of a request. Raises ContextError, RequestError; Unavailable for a git remote out of reach."""
-    root, source = _root(request, store, session, book)
+    root, source = _root(request, store, session, secrets, book)
     if request.dockerfile_text is not None:
         return OpenedContext(root, source, "Dockerfile", request.dockerfile_text, _ignore_of(root) if root else Ignore())
     if not root:
@@ -78,7 +81,7 @@ def open_context(request: BuildRequest, *, store: Store, session: Session, book:
     return OpenedContext(root, source, name, text, ignore)
 
 
-def _root(request: BuildRequest, store: Store, session: Session, book: "StepBook") -> tuple[str, str]:
+def _root(request: BuildRequest, store: Store, session: Session, secrets: Secrets, book: "StepBook") -> tuple[str, str]:
     if request.context_tar:
         from chandlery.source.tar_context import unpack_context
 
@@ -88,7 +91,7 @@ def _root(request: BuildRequest, store: Store, session: Session, book: "StepBook
     if git_url.is_git_url(request.context):
         remote = git_url.parse(request.context)
         keeps_git = dict(request.build_args).get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "").lower() in ("1", "true")
-        return book.during(f"[internal] load git source {remote.safe_url}", lambda _: _checkout(remote, keeps_git, store, session)), "git"
+        return book.during(f"[internal] load git source {remote.safe_url}", lambda _: _checkout(remote, keeps_git, store, session, secrets)), "git"
     if request.context.startswith(("http://", "https://")):
         raise RequestError("contexts from HTTP come with a later release", code="context.http", hint="clone or download it, or give a git URL ending in .git")
     root = os.path.realpath(request.context)
@@ -98,10 +101,11 @@ def _root(request: BuildRequest, store: Store, session: Session, book: "StepBook
     return root, root
 
 
-def _checkout(remote: git_url.GitRemote, keeps_git: bool, store: Store, session: Session) -> str:
+def _checkout(remote: git_url.GitRemote, keeps_git: bool, store: Store, session: Session, secrets: Secrets) -> str:
     from chandlery.source.git import GitSource
 
-    source = GitSource(store)
+    token = secrets.read("GIT_AUTH_TOKEN", is_required=False) or b""
+    source = GitSource(store, auth_token=token.decode("utf-8", "surrogateescape").strip())
     return source.checkout(source.pin(remote), session, keeps_git_dir=keeps_git).root
 
 

@@ -30,6 +30,7 @@ from chandlery.graph.selection import selections
 from chandlery.graph.source_range import SourceRange
 from chandlery.graph.vertex import Graph, Vertex
 from chandlery.oci.digest import Digest
+from chandlery.runtime.secrets import Secrets
 from chandlery.solver.solver import Solver
 from chandlery.source.image import PinnedImage
 from chandlery.source.layer_forms import LayerForms
@@ -62,7 +63,13 @@ class _Build:
         self._started_at_s = started_at_s
 
     def run(self) -> BuildResult:
-        opened = open_context(self._request, store=self._tools.store, session=self._tools.session, book=self._book)
+        opened = open_context(
+            self._request,
+            store=self._tools.store,
+            session=self._tools.session,
+            secrets=Secrets(self._request.secrets, self._tools.environment),
+            book=self._book,
+        )
         try:
             dockerfile = parse(opened.dockerfile_text, file=opened.dockerfile_name)
             self._remark(dockerfile)
