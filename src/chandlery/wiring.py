@@ -3,7 +3,7 @@
 import os
 
 from chandlery.config import Settings
-from chandlery.content.session import clean_dead_sessions
+from chandlery.content.session import clean_dead_sessions, machine_prefix
 from chandlery.content.store import Store
 from chandlery.engine.request import BuildRequest, BuildResult
 from chandlery.engine.tools import Tools
@@ -178,7 +178,7 @@ def _clean(store: Store) -> None:
     """Kill and remove what builds left behind that were killed: their cgroups, and with them their processes."""
     from chandlery.linux import cgroup
 
-    cgroup.remove_dead(lambda build: os.path.isdir(f"{store.layout.builds}/{build}"))
+    cgroup.remove_dead(machine_prefix(store.layout), lambda build: os.path.isdir(f"{store.layout.builds}/{build}"))
 
 
 def _once(make: "Callable[[], T]") -> "Callable[[], T]":

@@ -4,7 +4,7 @@ import os
 import sys
 
 from chandlery.cli.open_shelf import add_registry_arguments, open_shelf
-from chandlery.errors import NotFound, RequestError
+from chandlery.errors import Cancelled, NotFound, RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ def _run_image(arguments: "argparse.Namespace", settings: "Settings") -> int:
         is_interactive=arguments.interactive or arguments.tty,
     )
     with open_shelf(arguments, settings) as shelf:
-        status = run_trial(shelf.tools, _find(shelf, arguments.image), trial, output=_pass_on)
+        try:
+            status = run_trial(shelf.tools, _find(shelf, arguments.image), trial, output=_pass_on)
+        except Cancelled as ended:
+            return ended.exit_status  # a signal is how such a command usually ends: nothing to report
     if status.was_oom_killed:
         print("the command was killed: it needed more memory than its limit", file=sys.stderr)
     return status.code

@@ -50,6 +50,10 @@ class Session:
         """A path in this session's directory at which nothing is yet."""
         return f"{self.directory}/{prefix}{next(self._numbers)}"
 
+    def machine_name(self, suffix: str) -> str:
+        """A name for something outside of the store (a cgroup): no other store's build has it, and `machine_prefix` tells whose it is."""
+        return f"{machine_prefix(self._layout)}{self.id}-{suffix}"
+
     def lease(self, tx: "Transaction", kind: str, *names: str) -> None:
         """Keep `names` ("blob": digest, "snapshot": id, "record": key, "volume": id, "image": name) until this session ends.
 
@@ -85,6 +89,12 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def machine_prefix(layout: "StoreLayout") -> str:
+    """What the machine-wide names of this store's builds begin with: its directory's identity, in letters and digits, and a dot."""
+    found = os.stat(layout.root)
+    return f"{found.st_dev:x}x{found.st_ino:x}."
 
 
 def live_leases(layout: "StoreLayout") -> dict[str, set[str]]:

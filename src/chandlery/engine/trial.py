@@ -92,7 +92,7 @@ def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int,
         path, etc = _networked(network, trial, scratch)
         stubs = MountStubs(rootfs, [*etc, *_volumes(trial)], upper=upper)
         spec = _spec(config, trial, rootfs, stubs.mounts)
-        group = cgroup.create(f"{tools.session.id}-run", trial.limits)
+        group = cgroup.create(tools.session.machine_name("run"), trial.limits)
         stack.callback(lambda: group.remove() if group is not None else None)
         bundle = tools.session.scratch("r")
         return tools.runtime().run(spec, bundle_dir=bundle, cgroup=group, network_path=path, output=output, cancelled=cancelled)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """One cgroup per step, version 1 or 2: limits hold in it, and nothing that a step started survives its end.
 
-Ours are `chandlery/<build>-<n>` below the root of each hierarchy, so that the leftovers of a killed build can be told by their name. In version 1 a
+Ours are `chandlery/<store>.<build>-<n>` below the root of each hierarchy, so that the leftovers of a killed build can be told by their name. In version 1 a
 step joins the freezer (to be killed at one instant) and, beyond it, only the controllers that its limits need: each costs time.
 A process joins before it executes anything, through the prefix that `entering` puts before its command line.
 https://docs.kernel.org/admin-guide/cgroup-v1/ and https://docs.kernel.org/admin-guide/cgroup-v2.html
@@ -151,7 +151,7 @@ class Cgroup:
 
 
 def create(name: str, limits: Limits = UNLIMITED) -> Cgroup | None:
-    """A new cgroup `name` ("<build>-<n>") with its limits set; None where cgroups can't be written and no limit asks for one.
+    """A new cgroup `name` ("<store>.<build>-<n>") with its limits set; None where cgroups can't be written and no limit asks for one.
 
     Raises MachineError "machine.no-cgroups" when a limit can't hold, "machine.bad-limit" when the kernel refuses its value.
     """
@@ -182,14 +182,15 @@ def create(name: str, limits: Limits = UNLIMITED) -> Cgroup | None:
     return cgroup
 
 
-def remove_dead(is_alive: "Callable[[str], bool]") -> int:
-    """Kill and remove what builds that ended without saying goodbye left; `is_alive` gets a build's id. Returns how many cgroups."""
+def remove_dead(prefix: str, is_alive: "Callable[[str], bool]") -> int:
+    """Kill and remove what builds that ended without saying goodbye left, of those whose cgroups' names begin with `prefix`: another store's
+    are not ours to judge. `is_alive` gets a build's id, the part between prefix and "-". Returns how many cgroups."""
     unified = _is_unified()
     found: dict[str, dict[str, str]] = {}
     for controller, base in _all_bases(is_unified=unified).items():
         for name in _subdirectories(base):
             found.setdefault(name, {})[controller] = os.path.join(base, name)
-    dead = [name for name in found if not is_alive(name.rpartition("-")[0])]
+    dead = [name for name in found if name.startswith(prefix) and not is_alive(name.removeprefix(prefix).rpartition("-")[0])]
     for name in dead:
         Cgroup(name, found[name], is_unified=unified).remove()
     return len(dead)

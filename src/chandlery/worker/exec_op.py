@@ -162,7 +162,7 @@ class StepRunner:
 
     def _in_cgroup(self, spec: StepSpec, network_path: str, step: "Reporter") -> ExitStatus:
         bundle = self._session.scratch("r")
-        group = cgroup.create(f"{self._session.id}-{os.path.basename(bundle)}", self._conditions.limits)
+        group = cgroup.create(self._session.machine_name(os.path.basename(bundle)), self._conditions.limits)
         try:
             return self._runtime.run(spec, bundle_dir=bundle, cgroup=group, network_path=network_path, output=step.log, cancelled=self._cancelled)
         finally:
