@@ -1,6 +1,7 @@
-"""`Destination`: a file to write something whole to."""
+"""`Destination`: a file that the user named, to write something whole to."""
 
 import os
+import stat
 import sys
 
 from chandlery.errors import RequestError
@@ -11,29 +12,53 @@ if TYPE_CHECKING:
 
 
 class Destination:
-    """Standard output for "-", else a temporary name that becomes the path when the block ends well. Raises RequestError (request.unwritable)."""
+    """Standard output for "-", else a file that appears, or changes, when the block ends well. Raises RequestError (request.unwritable).
+
+    A name that is no regular file (a device, a pipe, /dev/stdout) is written to as it is: replacing /dev/null would take it from the whole machine.
+    A link is followed, so that what it points to is replaced, not the link.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._temporary = f"{path}.{os.getpid()}.tmp"
+        self._temporary = ""
 
     def __enter__(self) -> "IO[bytes]":
         if self._path == "-":
             self._file: IO[bytes] = sys.stdout.buffer
             return self._file
         try:
-            os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-            self._file = open(self._temporary, "wb")
+            place = os.path.realpath(self._path)
+            if _is_regular(self._path):
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                self._temporary, self._place = f"{os.path.dirname(place)}/.chandlery-{os.getpid()}.tmp", place
+            self._file = open(self._temporary or self._path, "wb")
         except OSError as error:
-            raise RequestError(f"can't write {self._path}: {error.strerror}", code="request.unwritable", hint="check the path") from error
+            raise self._unwritable(error) from error
         return self._file
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._path == "-":
             self._file.flush()
             return
-        self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
-            os.unlink(self._temporary)
+        try:
+            self._file.close()
+            if self._temporary and kind is None:
+                os.replace(self._temporary, self._place)
+        except OSError as error:
+            kind = kind or OSError
+            raise self._unwritable(error) from error
+        finally:
+            if self._temporary and kind is not None and os.path.lexists(self._temporary):
+                os.unlink(self._temporary)
+
+    def _unwritable(self, error: OSError) -> RequestError:
+        return RequestError(
+            f"can't write {self._path}: {error.strerror}", code="request.unwritable", hint="name a file that you may write, on a disk with space"
+        )
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True

@@ -70,9 +70,14 @@ def _copy_entry(source: str, target: str, found: os.stat_result) -> int:
 
 def _replace(target: str, make: "Callable[[str], None]") -> None:
     """Make a file under a temporary name and give it its own, over whatever is there but a directory."""
-    temporary = f"{target}.{os.getpid()}.tmp"
-    make(temporary)
-    os.replace(temporary, target)
+    temporary = f"{os.path.dirname(target)}/.chandlery-{os.getpid()}.tmp"
+    try:
+        make(temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
 
 
 def _copy_file(source: str, target: str, size: int) -> None:
