@@ -15,7 +15,8 @@ the working directory). Then the environment. A table named for a command holds 
     [build]
     progress = "plain"
 
-A project's file is the project's author's: it can set defaults of commands, but not where the store is, nor whom to trust.
+A project's file is the project's author's: it can set defaults of commands, but not where the store is, whom to trust, nor what of this machine a
+build reads or writes (_OWNERS_FLAGS): whoever builds a stranger's source must not lend it their keys by doing so.
 """
 
 import os
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MACHINE_KEYS = frozenset({"root", "runtime", "mount", "max-steps", "insecure-registries", "mirrors", "prune", "certs-d"})
+_OWNERS_FLAGS = frozenset(
+    {"root", "insecure-registry", "ca-certs", "secret", "network", "volume", "build-context", "output", "iidfile", "metadata-file", "cache-scope"}
+)
 _PRUNE_KEYS = frozenset({"max-used-space", "min-free-space", "reserved-space", "keep-duration"})
 
 
@@ -83,6 +87,9 @@ def _take(document: "dict[str, Any]", path: str, is_trusted: bool, merged: "dict
                 raise RequestError(f"{path} may not set {key!r}", code="config.untrusted-key", hint="set it in the user's or the machine's file")
             merged[key] = item
         elif isinstance(item, dict):
+            if not is_trusted and (taken := sorted(_OWNERS_FLAGS.intersection(item))):
+                hint = "give the flag on the command line, or set it in the user's or the machine's file"
+                raise RequestError(f"{path} may not set {taken[0]!r} of 'chandlery {key}'", code="config.untrusted-key", hint=hint)
             commands.append((key, tuple((name, text) for name, entry in item.items() for text in _texts(entry, f"{path}: {key}.{name}"))))
         else:
             known = ", ".join(sorted(_MACHINE_KEYS))
@@ -110,18 +117,36 @@ def _settings(
     if not isinstance(prune, dict) or not _PRUNE_KEYS.issuperset(prune):
         raise RequestError(f"[prune] knows {', '.join(sorted(_PRUNE_KEYS))}", code="config.unknown-key")
     max_steps = merged.get("max-steps", 64)
-    if not isinstance(max_steps, int) or max_steps < 1:
+    if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
         raise RequestError("max-steps must be a whole number above 0", code="config.bad-value")
     mirrors = merged.get("mirrors", {})
+    if not isinstance(mirrors, dict):
+        raise RequestError("mirrors must be a table of registries", code="config.bad-value", hint='[mirrors] and below it "docker.io" = ["https://mirror.lan"]')
     return Settings(
         environment=environment,
-        root=os.path.abspath(environment.get("CHANDLERY_ROOT") or str(merged.get("root") or default_root)),
-        runtime=environment.get("CHANDLERY_RUNTIME") or str(merged.get("runtime", "")),
-        mount=environment.get("CHANDLERY_MOUNT") or str(merged.get("mount", "")),
+        root=os.path.abspath(environment.get("CHANDLERY_ROOT") or _text(merged, "root") or default_root),
+        runtime=environment.get("CHANDLERY_RUNTIME") or _text(merged, "runtime"),
+        mount=environment.get("CHANDLERY_MOUNT") or _text(merged, "mount"),
         max_steps=max_steps,
-        insecure_registries=tuple(item.strip() for item in insecure.split(",") if item.strip()) or tuple(merged.get("insecure-registries", ())),
-        mirrors=tuple((name, (urls,) if isinstance(urls, str) else tuple(urls)) for name, urls in mirrors.items()),
-        certs_d=tuple(merged.get("certs-d", ())),
+        insecure_registries=tuple(item.strip() for item in insecure.split(",") if item.strip()) or _texts_of(merged, "insecure-registries"),
+        mirrors=tuple((name, _texts_of(mirrors, name)) for name in mirrors),
+        certs_d=_texts_of(merged, "certs-d"),
         prune=tuple((name, str(text)) for name, text in prune.items()),
         commands=commands,
     )
+
+
+def _text(document: "dict[str, Any]", key: str) -> str:
+    found = document.get(key, "")
+    if not isinstance(found, str):
+        raise RequestError(f"{key} must be a text", code="config.bad-value", hint=f'write {key} = "..."')
+    return found
+
+
+def _texts_of(document: "dict[str, Any]", key: str) -> tuple[str, ...]:
+    """A list of texts; a single one may stand for itself."""
+    found = document.get(key, ())
+    texts = (found,) if isinstance(found, str) else tuple(found) if isinstance(found, list | tuple) else (None,)
+    if not all(isinstance(item, str) for item in texts):
+        raise RequestError(f"{key} must be a list of texts", code="config.bad-value", hint=f'write {key} = ["..."]')
+    return texts

@@ -1,5 +1,7 @@
 """Sizes, counts and durations as people write them on a command line."""
 
+import re
+
 from chandlery.errors import RequestError
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -30,16 +32,7 @@ def parse_whole(text: str, flag: str) -> int:
 
 def parse_duration(text: str, flag: str) -> float:
     """Seconds from "90s", "1h30m", "7d". Raises RequestError (request.bad-duration)."""
-    seconds, number = 0.0, ""
-    for character in text.strip().lower():
-        if character.isdigit() or character == ".":
-            number += character
-            continue
-        if character not in _SECONDS or not number:
-            break
-        seconds += float(number) * _SECONDS[character]
-        number = ""
-    else:
-        if not number and text.strip():
-            return seconds
+    parts = re.findall(r"([0-9]+(?:\.[0-9]*)?)([smhd])", lower := text.strip().lower())
+    if parts and "".join(number + unit for number, unit in parts) == lower:
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     raise RequestError(f"{flag} {text!r} is not a duration", code="request.bad-duration", hint="write numbers with s, m, h or d: 24h")
