@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from chandlery.config import Settings
 
+_WIDEST_NAME = 34
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
 
 
@@ -24,6 +25,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> "NoReturn":
         raise RequestError(message, code="request.usage", hint=f"'{self.prog} --help' lists the options")
+
+    def format_help(self) -> str:
+        """As docker's: the usage in one line, then every option with its words in one column."""
+        from shutil import get_terminal_size
+
+        columns = max(60, get_terminal_size((120, 24)).columns)
+        words = [_placeholder(action) for action in self._actions if not action.option_strings]
+        paragraphs = [f"Usage: {' '.join([self.prog, '[OPTIONS]', *words])}", _wrapped(self.description or "", columns)]
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        for title, chosen in (
+            ("Arguments", [action for action in shown if not action.option_strings and action.help]),
+            ("Options", [action for action in shown if action.option_strings]),
+        ):
+            if chosen:
+                paragraphs.append("\n".join([f"{title}:", *_rows(chosen, columns)]))
+        notes = [_wrapped(line, columns) for line in self.epilog.split("\n")] if self.epilog else []
+        return "\n\n".join([*paragraphs, *(["\n".join(notes)] if notes else [])]) + "\n"
 
     def flag(self, *names: str, help: str, dest: str = "") -> None:
         """A boolean flag."""
@@ -41,16 +59,68 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(*names, default=default, help=help, metavar=metavar, **options)
 
 
+def _placeholder(action: argparse.Action) -> str:
+    word = str(action.metavar or action.dest.upper())
+    if action.nargs == argparse.REMAINDER:
+        return f"[{word}...]"
+    return f"[{word}]" if action.nargs == "?" else f"{word} [{word}...]" if action.nargs == "+" else word
+
+
+def _rows(actions: list[argparse.Action], columns: int) -> list[str]:
+    rows = [_row(action) for action in actions]
+    width = min(_WIDEST_NAME, max(len(left) for left, _ in rows))
+    lines = []
+    for left, right in rows:
+        first, *more = _wrapped(right, columns - width - 5).split("\n")
+        if len(left) > width:
+            lines.append(f"  {left}")
+            left = ""
+        lines += [f"  {left.ljust(width)}   {first}".rstrip(), *(f"  {'':{width}}   {line}" for line in more)]
+    return lines
+
+
+def _row(action: argparse.Action) -> tuple[str, str]:
+    """An option's names and its words; short names stand before the column of long ones."""
+    short = [name for name in action.option_strings if not name.startswith("--")]
+    long = [name for name in action.option_strings if name.startswith("--")]
+    left = _placeholder(action) if not action.option_strings else ", ".join([*short, *long]) if short else f"    {long[0]}"
+    if action.option_strings and action.nargs != 0:
+        left += f" {action.metavar or action.dest.upper()}"
+    words = action.help or ""
+    if action.choices and action.option_strings:
+        words += f": {', '.join(map(str, action.choices))}"
+    has_default = isinstance(action.default, str) and action.default not in ("", "default", argparse.SUPPRESS)
+    return left, f"{words} (default {action.default})" if has_default and action.option_strings else words
+
+
+def _wrapped(text: str, columns: int) -> str:
+    from textwrap import fill
+
+    return fill(text, columns, break_long_words=False, break_on_hyphens=False)
+
+
 def parse(name: str, command: "ModuleType", arguments: list[str], settings: "Settings") -> argparse.Namespace:
     """The namespace of a command's arguments, defaults applied."""
     parser = Parser(prog=f"chandlery {name}", description=command.SUMMARY, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_arguments(parser)
     booleans = {option for action in parser._actions if isinstance(action, argparse._StoreTrueAction) for option in action.option_strings}
     given = [*_defaults(name, parser, settings), *arguments]
-    known, unknown = parser.parse_known_args(_booleans(given, booleans))
+    given, rest = _split_command(given, parser)
+    known, unknown = parser.parse_known_args(_booleans(given, booleans) + rest)
     if unknown:
         raise _unknown_flag(unknown[0], parser)
     return known
+
+
+def _split_command(arguments: list[str], parser: Parser) -> tuple[list[str], list[str]]:
+    """What is for us, and, where a command of somebody else's follows (chandlery run), that: nothing in it is a flag of ours."""
+    if not any(action.nargs == argparse.REMAINDER for action in parser._actions):
+        return arguments, []
+    valued = {option for action in parser._actions if action.nargs is None for option in action.option_strings}
+    at = 0
+    while at < len(arguments) and arguments[at].startswith("-") and arguments[at] != "--":
+        at += 2 if arguments[at] in valued else 1
+    return arguments[:at], arguments[at:]
 
 
 def _booleans(arguments: list[str], booleans: set[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """`chandlery build`: arguments to a BuildRequest, the build on this machine, and what is left to write afterwards (iidfile, metadata)."""
 
 import os
+from argparse import SUPPRESS
 from shlex import quote
 
 from chandlery.errors import ChandleryError, RequestError
@@ -38,21 +39,26 @@ def add_arguments(parser: "Parser") -> None:
     _add_inputs(parser)
     _add_running(parser)
     _add_outputs(parser)
-    for flag, reason in _LATER.items():
-        parser.add_argument(flag, action="append", default=[], metavar="...", help=f"not supported: {reason}", dest="later:" + flag)
+    for flag in _LATER:
+        parser.add_argument(flag, action="append", default=[], help=SUPPRESS, dest="later:" + flag)
     for flag in ("--compress", "--squash", "--rm", "--force-rm"):
-        parser.flag(flag, help="accepted and ignored, as by buildx", dest="ignored")
+        parser.flag(flag, help=SUPPRESS, dest="ignored")
     for flag in ("--isolation", "--security-opt"):
-        parser.many(flag, help="accepted and ignored, as by buildx", dest="ignored_option")
+        parser.many(flag, help=SUPPRESS, dest="ignored_option")
+    parser.epilog = (
+        f"Not supported, and refused with the reason: {', '.join(_LATER)}.\nAccepted and ignored, as by buildx: --compress, --squash, --rm, --force-rm,"
+        " --isolation, --security-opt.\n\nAny option's default can be set: CHANDLERY_NO_CACHE=true, or no-cache = true under [build] in chandlery.toml."
+        "\nExit statuses: 0 built, 1 a step failed, 2 the input is wrong, 75 worth another try, 130 or 143 stopped (docs/exit-statuses.md)."
+    )
 
 
 def _add_inputs(parser: "Parser") -> None:
-    parser.one("-f", "--file", help='name of the Dockerfile (default "PATH/Dockerfile"), - for stdin', dest="file")
-    parser.one("--target", help="the stage to build")
+    parser.one("-f", "--file", help='name of the Dockerfile (default "PATH/Dockerfile"), - for stdin', metavar="FILE", dest="file")
+    parser.one("--target", help="the stage to build", metavar="STAGE")
     parser.many("--build-arg", help="set a build-time variable; without a value, from the environment", metavar="KEY[=VALUE]")
     parser.many("--build-context", help="an additional context: a directory, docker-image://REF or oci-layout://PATH[@DIGEST]", metavar="NAME=VALUE")
     parser.many("--label", help="set metadata of the image", metavar="KEY=VALUE")
-    parser.many("--platform", help="the target platform (only this machine's yet)")
+    parser.many("--platform", help="the target platform (only this machine's yet)", metavar="OS/ARCH")
     parser.many("--secret", help="a secret to lend to steps: id=NAME[,src=FILE|,env=VARIABLE]", metavar="SPEC")
     parser.flag("--no-cache", help="run every step anew")
     parser.many("--no-cache-filter", help="run the steps of these stages anew", metavar="STAGE")
@@ -61,7 +67,7 @@ def _add_inputs(parser: "Parser") -> None:
 
 
 def _add_running(parser: "Parser") -> None:
-    parser.one("--network", help="network of RUN steps: default, none or host", default="default")
+    parser.one("--network", help="network of RUN steps: default, none or host", metavar="MODE", default="default")
     parser.many("--add-host", help="a host name for RUN steps (HOST:IP or HOST=IP)", metavar="HOST:IP")
     parser.one("--shm-size", help="size of /dev/shm", metavar="BYTES")
     parser.many("--ulimit", help="a limit of RUN steps' processes", metavar="NAME=SOFT[:HARD]")
@@ -83,7 +89,7 @@ def _add_outputs(parser: "Parser") -> None:
     parser.flag("--load", help="as --output=type=docker: put the image in the store")
     parser.one("--iidfile", help="write the image id to a file", metavar="FILE")
     parser.one("--metadata-file", help="write the result's metadata to a file", metavar="FILE")
-    parser.one("--progress", help="auto, tty, plain, quiet or rawjson")
+    parser.one("--progress", help="how to show the build: auto, tty, plain, quiet or rawjson", metavar="MODE")
     parser.flag("-q", "--quiet", help="print the image id alone, at the end", dest="quiet")
     parser.one("--root", help="the store's directory", metavar="DIR")
 
@@ -92,7 +98,7 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     """Build; 0, or an error's exit status. Files asked for are written only where their content is true."""
     from chandlery.cli.build_request import to_request
     from chandlery.cli.progress import open_display
-    from chandlery.cli.settings import apply
+    from chandlery.cli.settings import apply, trusting
     from chandlery.cli.signals import as_cancelled
     from chandlery.wiring import build
 
@@ -104,7 +110,7 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
             raise RequestError("a build needs a context", code="request.no-context", hint="for the current directory: chandlery build .")
         request = to_request(arguments, settings)
         with as_cancelled():
-            result = build(request, sink=display.sink, settings=apply(arguments, settings))
+            result = build(request, sink=display.sink, settings=trusting(request, apply(arguments, settings)))
     except ChandleryError as error:
         _name_root(error, arguments.root)
         display.fail(error)
@@ -156,10 +162,7 @@ def _write_metadata(path: str, document: "dict[str, object]") -> None:
 
 def _write(path: str, text: str) -> None:
     """Write a file that the user asked for, whole or not at all."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RequestError(f"can't write {path}: {error.strerror}", code="request.unwritable", hint="name a file in a directory that exists") from error
+    from chandlery.engine.destination import Destination
+
+    with Destination(path) as file:
+        file.write(text.encode())

@@ -3,11 +3,13 @@
 import os
 import sys
 
-from chandlery.cli.output_flag import parse_output
+from chandlery.cli.output_flag import parse_output, split_fields
+from chandlery.engine.contexts import MAX_DOCKERFILE_BYTES
 from chandlery.engine.request import BuildRequest, Output, OutputKind, Pairs
 from chandlery.errors import RequestError
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import Limits
+from chandlery.oci import reference
 from chandlery.quantities import parse_size, parse_whole
 from chandlery.runtime.process import Ulimit
 from chandlery.runtime.secrets import SecretSource
@@ -16,10 +18,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from typing import IO
 
     from chandlery.config import Settings
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_ULIMITS = frozenset(
+    {"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+)
 _LIMITS = {
     "memory": "memory_bytes", "memory-swap": "memory_swap_bytes", "cpu-shares": "cpu_shares", "cpu-period": "cpu_period_us",
     "cpu-quota": "cpu_quota_us", "cpuset-cpus": "cpuset_cpus", "cpuset-mems": "cpuset_mems",
@@ -46,7 +52,7 @@ def to_request(arguments: "argparse.Namespace", settings: "Settings") -> BuildRe
         build_args=build_args,
         proxy_args=_proxy_args(settings),
         build_contexts=_pairs(arguments.build_context, "--build-context"),
-        labels=tuple((key, value) for key, _, value in (item.partition("=") for item in arguments.label)),
+        labels=_pairs([item if "=" in item else f"{item}=" for item in arguments.label], "--label"),
         platform=arguments.platform[0] if arguments.platform else "",
         no_cache=arguments.no_cache,
         no_cache_filter=tuple(name for item in arguments.no_cache_filter for name in item.split(",") if name),
@@ -68,16 +74,24 @@ def _inputs(arguments: "argparse.Namespace") -> "tuple[str, str, str | None]":
     if arguments.context == "-" and arguments.file == "-":
         raise RequestError("the context and the Dockerfile can't both come from standard input", code="request.usage", hint="give one of them a path")
     if arguments.file == "-":
-        return arguments.context, "", _stdin_text(sys.stdin.buffer.read())
+        return arguments.context, "", _stdin_text(_stdin().read(MAX_DOCKERFILE_BYTES + 1))
     if arguments.context != "-":
         return arguments.context, "", None
-    first = sys.stdin.buffer.read(512)
+    first = _stdin().read(512)
     if _is_archive(first):
         return "", spool_stdin(first), None
-    return "", "", _stdin_text(first + sys.stdin.buffer.read())
+    return "", "", _stdin_text(first + _stdin().read(MAX_DOCKERFILE_BYTES + 1))
+
+
+def _stdin() -> "IO[bytes]":
+    if sys.stdin is None:
+        raise RequestError("standard input is closed", code="request.empty-stdin", hint="pipe a Dockerfile or a tar archive into the command")
+    return sys.stdin.buffer
 
 
 def _stdin_text(data: bytes) -> str:
+    if len(data) > MAX_DOCKERFILE_BYTES:
+        raise RequestError("standard input is too large for a Dockerfile", code="request.bad-stdin", hint="is it a tar archive of an old format? Use ustar")
     if not data.strip():
         raise RequestError("standard input is empty", code="request.empty-stdin", hint="pipe a Dockerfile or a tar archive into the command")
     try:
@@ -136,17 +150,18 @@ def _proxy_args(settings: "Settings") -> Pairs:
         return ()
     import json
 
+    names = {"httpProxy": "HTTP_PROXY", "httpsProxy": "HTTPS_PROXY", "noProxy": "NO_PROXY", "ftpProxy": "FTP_PROXY", "allProxy": "ALL_PROXY"}
     try:
         with open(path, encoding="utf-8") as file:
             proxies = json.load(file).get("proxies", {}).get("default", {})
-    except (OSError, ValueError, AttributeError) as error:
-        raise RequestError(f"{path} can't be read: {error}", code="config.unreadable") from error
-    names = {"httpProxy": "HTTP_PROXY", "httpsProxy": "HTTPS_PROXY", "noProxy": "NO_PROXY", "ftpProxy": "FTP_PROXY", "allProxy": "ALL_PROXY"}
-    return tuple((spelled, str(proxies[key])) for key, name in names.items() if proxies.get(key) for spelled in (name, name.lower()))
+        found = {key: str(proxies[key]) for key in names if proxies.get(key)}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise RequestError(f"{path} can't be read: {error}", code="config.unreadable", hint="it must be docker's config.json, or absent") from error
+    return tuple((spelled, text) for key, text in found.items() for spelled in (names[key], names[key].lower()))
 
 
 def _secret(item: str, environment: "Mapping[str, str]") -> SecretSource:
-    fields = dict(part.partition("=")[::2] for part in item.split(","))
+    fields = dict(part.partition("=")[::2] for part in split_fields(item))
     unknown = set(fields) - {"id", "type", "src", "source", "env"}
     if unknown or not (fields.get("id") or "").strip():
         raise RequestError(f"--secret {item!r} is not understood", code="request.bad-secret", hint="write id=NAME,src=FILE or id=NAME,env=VARIABLE")
@@ -218,7 +233,10 @@ def _ulimit(item: str) -> Ulimit:
     name, _, text = item.partition("=")
     soft, _, hard = text.partition(":")
     try:
-        return Ulimit(name.lower(), int(soft), int(hard or soft))
+        found = Ulimit(name.lower(), int(soft), int(hard or soft))
+        if found.name not in _ULIMITS or min(found.soft, found.hard) < -1 or (found.soft > found.hard != -1) or (found.soft == -1 != found.hard):
+            raise ValueError(item)
+        return found
     except ValueError as error:
         raise RequestError(f"--ulimit {item!r} is not understood", code="request.bad-ulimit", hint="write --ulimit nofile=1024:2048") from error
 
@@ -238,7 +256,12 @@ def _outputs(arguments: "argparse.Namespace") -> tuple[Output, ...]:
 
 
 def _check_names(arguments: "argparse.Namespace", outputs: list[Output]) -> None:
+    for name in (*arguments.tag, *(name for output in outputs for name in output.option("name").split(",") if name)):
+        if reference.parse(name).digest is not None:
+            raise RequestError(f"{name} has a digest: an image's digest follows from what it is", code="reference.malformed", hint="leave the digest away")
     for output in outputs:
+        if output.destination == "-" and output.kind is not OutputKind.CACHE_ONLY and sys.stdout is not None and sys.stdout.isatty():
+            raise RequestError("an archive isn't written to a terminal", code="request.terminal", hint="add dest=FILE, or redirect standard output")
         if output.is_set("push") and not arguments.tag and not output.option("name"):
             raise RequestError("a push needs a name", code="request.no-name", hint="name the image with -t REGISTRY/NAME:TAG")
         if sum(1 for other in outputs if other.destination == "-") > 1:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import argparse
 
     from chandlery.config import Settings
+    from chandlery.engine.request import BuildRequest
 
 
 def apply(arguments: "argparse.Namespace", settings: "Settings") -> "Settings":
@@ -17,3 +18,14 @@ def apply(arguments: "argparse.Namespace", settings: "Settings") -> "Settings":
     insecure = tuple(getattr(arguments, "insecure_registry", ()))
     changed = replace(settings, root=os.path.abspath(root)) if root else settings
     return replace(changed, insecure_registries=changed.insecure_registries + insecure) if insecure else changed
+
+
+def trusting(request: "BuildRequest", settings: "Settings") -> "Settings":
+    """The settings with the registries that an output's registry.insecure=true names."""
+    insecure = [output for output in request.outputs if output.is_set("registry.insecure")]
+    if not insecure:
+        return settings
+    from chandlery.oci import reference
+
+    names = [name for output in insecure for name in output.option("name").split(",") if name] or request.tags
+    return replace(settings, insecure_registries=(*settings.insecure_registries, *(reference.parse(name).registry for name in names)))

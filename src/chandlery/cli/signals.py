@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM as the exception Cancelled in the main thread; a second one ends the process at once."""
+"""SIGINT, SIGTERM and SIGHUP as the exception Cancelled in the main thread; a second one ends the process at once.
+
+A signal that is ignored when the process starts (nohup, a shell's background job) stays ignored."""
 
 import contextlib
 import os
@@ -23,7 +25,8 @@ def as_cancelled() -> "Iterator[None]":
         seen.append(number)
         raise Cancelled(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

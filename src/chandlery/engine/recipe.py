@@ -7,17 +7,19 @@ from chandlery.exporter.assemble import ImageRecipe
 from chandlery.frontend.dockerfile.lowered import Lowered
 from chandlery.oci.image_config import HistoryEntry
 
+# the end of the year 9999: what RFC 3339 can write
+_LAST_S = 253402300799
+
 
 def epoch_of(lowered: Lowered) -> int | None:
     """SOURCE_DATE_EPOCH in seconds, None without one. Raises RequestError (request.bad-epoch)."""
     text = lowered.source_date_epoch
     if not text:
         return None
-    try:
-        return int(text)
-    except ValueError:
+    if not text.isascii() or not text.isdecimal() or len(text) > len(str(_LAST_S)) or int(text) > _LAST_S:
         hint = "give seconds since 1970, for example of the last commit: $(git log -1 --pretty=%ct)"
-        raise RequestError(f"SOURCE_DATE_EPOCH={text} is not a number", code="request.bad-epoch", hint=hint) from None
+        raise RequestError(f"SOURCE_DATE_EPOCH={text} is not a time", code="request.bad-epoch", hint=hint)
+    return int(text)
 
 
 def recipe_of(lowered: Lowered, epoch_s: int | None) -> ImageRecipe:
