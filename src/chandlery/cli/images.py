@@ -29,7 +29,8 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
         found = [image for image in shelf.all() if image.familiar.startswith(arguments.repository)]
     ids = [str(image.config_digest) if arguments.no_trunc else image.config_digest.hex[:12] for image in found]
     if arguments.quiet:
-        print("\n".join(dict.fromkeys(ids)))
+        for image_id in dict.fromkeys(ids):
+            print(image_id)
     elif arguments.format == "json":
         for image in found:
             print(json.dumps({"name": image.familiar, "id": image.config_digest, "digest": image.manifest_digest, "size": image.size_bytes}))

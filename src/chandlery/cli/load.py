@@ -23,12 +23,10 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
-    from chandlery.cli.build_request import spool_stdin
-
     if not arguments.input and os.isatty(sys.stdin.fileno()):
         raise RequestError("there is nothing to load", code="request.terminal", hint="use -i FILE, or pipe an archive in")
     with open_shelf(arguments, settings) as shelf:
-        for name in shelf.load(arguments.input or spool_stdin(b"")):
+        for name in shelf.load(arguments.input or "/proc/self/fd/0"):
             if not arguments.quiet:
                 print(f"Loaded image: {name}")
     return 0

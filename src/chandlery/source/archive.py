@@ -13,13 +13,12 @@ from chandlery.errors import LyingRegistry, RequestError
 from chandlery.layer.compression import decompressed, detect
 from chandlery.layer.extract import Whiteouts
 from chandlery.layer.unpack import unpack
-from chandlery.linux.paths import open_beneath
 from chandlery.oci import image_config, platform
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.oci.manifest import Manifest
 from chandlery.oci.media_type import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from chandlery.source.oci_layout import Layout, names_of, take_in
+from chandlery.source.oci_layout import Layout, names_of, note_blob, open_file, take_in
 from chandlery.values import value
 
 TYPE_CHECKING = False
@@ -107,34 +106,39 @@ def _take_layer(root: str, name: str, diff_id: Digest, store: Store, session: Se
     with _open(root, name) as file, store.blobs.ingest(session) as ingest:
         first = file.read(_PIECE_BYTES)
         compression = detect(first)
+        if str(compression) not in _MEDIA_TYPES:
+            raise RequestError(f"{name} in the archive is {compression}, which no layer is", code="archive.damaged", hint="write the archive again")
         piece = first
         while piece:
             ingest.write(piece)
             piece = file.read(_PIECE_BYTES)
         digest = ingest.commit()
         blob = Descriptor(_MEDIA_TYPES[compression], digest, ingest.size_bytes)
-    with store.db.transaction() as tx:
-        tx.execute(
-            "INSERT OR REPLACE INTO layer_blob (diff_id, compression, media_type, digest, size_bytes, encoder, last_used_at) VALUES (?,?,?,?,?,'',unixepoch())",
-            (str(diff_id), str(compression), blob.media_type, str(blob.digest), blob.size_bytes),
-        )
+    note_blob(store, diff_id, blob)
 
 
 def _document(root: str, name: str) -> "list[dict[str, Any]]":
     with _open(root, name) as file:
         try:
             found = json.loads(file.read(_MAX_DOCUMENT_BYTES))
-        except ValueError as broken:
+        except (ValueError, RecursionError) as broken:
             raise RequestError(f"{name} in the archive is not JSON", code="archive.damaged", hint="write the archive again") from broken
-    return list(found)
+    if not isinstance(found, list) or not all(_is_entry(entry) for entry in found):
+        raise RequestError(f"{name} in the archive is not what docker save writes", code="archive.damaged", hint="write the archive again")
+    return found
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is {"Config": text, "RepoTags": texts or null, "Layers": texts or null}."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("Config"), str):
+        return False
+    lists = [entry.get(key) or [] for key in ("RepoTags", "Layers")]
+    return all(isinstance(items, list) and all(isinstance(item, str) for item in items) for items in lists)
 
 
 def _open(root: str, name: str) -> "IO[bytes]":
     """A file of the archive; links in it are not followed out of it."""
-    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return open(open_beneath(root_fd, name), "rb")
-    except OSError as error:
-        raise RequestError(f"the archive has no readable {name}", code="archive.incomplete", hint="write the archive again") from error
-    finally:
-        os.close(root_fd)
+        return open_file(root, name)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"the archive has no readable {name!r}", code="archive.incomplete", hint="write the archive again") from error

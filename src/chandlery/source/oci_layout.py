@@ -4,14 +4,17 @@ A layout is somebody's directory, so nothing in it is believed: every blob is ve
 layout's root, and documents are bounded. OCI image spec, image-layout.md.
 """
 
+import errno
 import os
+import stat
 
 from chandlery.content.session import Session
 from chandlery.content.store import Store
-from chandlery.errors import LyingRegistry, RequestError
+from chandlery.errors import Lost, LyingRegistry, RequestError
 from chandlery.linux.paths import open_beneath
 from chandlery.oci import image_config
 from chandlery.oci import manifest as manifests
+from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest, sha256
 from chandlery.oci.manifest import Index, Manifest
@@ -76,13 +79,23 @@ class Layout:
         return self._resolve(chosen, platform, depth + 1)
 
     def _open(self, path: str) -> "IO[bytes]":
-        root_fd = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return open(open_beneath(root_fd, path), "rb")
+            return open_file(self.root, path)
         except OSError as error:
             raise RequestError(f"{self.root}: {path} can't be read: {error.strerror}", code="layout.incomplete", hint="write the layout again") from error
-        finally:
-            os.close(root_fd)
+
+
+def open_file(root: str, path: str) -> "IO[bytes]":
+    """A regular file beneath `root`. A pipe would be waited for without end, and a device has no business in an image. Raises OSError."""
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    finally:
+        os.close(root_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return open(fd, "rb")
 
 
 def take_in(layout: Layout, manifest: Manifest, store: Store, session: Session) -> image_config.ImageConfig:
@@ -93,14 +106,33 @@ def take_in(layout: Layout, manifest: Manifest, store: Store, session: Session) 
         raise LyingRegistry(f"{layout.root}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff ids", code="registry.bad-config")
     store.blobs.put(config_blob, session=session)
     store.blobs.put(manifest.raw, session=session)
-    for layer in manifest.layers:
-        if not store.blobs.has(layer.digest):
-            with layout.blob(layer.digest) as file, store.blobs.ingest(session, layer.digest.algorithm) as ingest:
-                while piece := file.read(_PIECE_BYTES):
-                    ingest.write(piece)
-                ingest.commit(layer.digest, layer.size_bytes)
-        store.blobs.lease(session, layer.digest)
+    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        _take_blob(layout, layer, store, session)
+        note_blob(store, diff_id, layer)
     return config
+
+
+def _take_blob(layout: Layout, layer: Descriptor, store: Store, session: Session) -> None:
+    try:
+        store.blobs.lease(session, layer.digest)
+    except Lost:
+        with layout.blob(layer.digest) as file, store.blobs.ingest(session, layer.digest.algorithm) as ingest:
+            while piece := file.read(_PIECE_BYTES):
+                ingest.write(piece)
+            ingest.commit(layer.digest, layer.size_bytes)
+
+
+def note_blob(store: Store, diff_id: Digest, blob: Descriptor) -> None:
+    """Remember that a blob is a form of a layer, or a prune would take it for nobody's."""
+    kinds = ((types.GZIP_LAYERS, "gzip"), (types.ZSTD_LAYERS, "zstd"), (types.PLAIN_LAYERS, "none"))
+    compression = next((name for media_types, name in kinds if blob.media_type in media_types), "")
+    if not compression:
+        raise LyingRegistry(f"a layer of type {blob.media_type} is not supported", code="registry.bad-manifest", hint="only layers of images can be loaded")
+    with store.db.transaction() as tx:
+        tx.execute(
+            "INSERT OR REPLACE INTO layer_blob (diff_id, compression, media_type, digest, size_bytes, encoder, last_used_at) VALUES (?,?,?,?,?,'',unixepoch())",
+            (str(diff_id), compression, blob.media_type, str(blob.digest), blob.size_bytes),
+        )
 
 
 def pin_layout(text: str, platform: Platform, store: Store, session: Session) -> PinnedImage:
