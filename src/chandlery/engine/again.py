@@ -17,7 +17,7 @@ from chandlery.graph.op import ExecOp, HttpOp, Network
 from chandlery.linux.cgroup import Limits
 from chandlery.oci.digest import Digest
 from chandlery.runtime.process import Ulimit
-from chandlery.runtime.secrets import SecretSource
+from chandlery.runtime.secrets import Secrets, SecretSource
 from chandlery.snapshot.state import FileSystem, LayerRef
 from chandlery.source.ignore import Ignore
 from chandlery.values import fields, replace
@@ -81,7 +81,11 @@ def run_again(tools: Tools, build_id: str, *, command: tuple[str, ...], is_inter
     book = StepBook(sink)
     forms = LayerForms(tools.store, tools.snapshots, tools.session, fetch=lambda diff_id: tools.snapshots.by_diff_id(diff_id, tools.session) or _lost(diff_id))
     needs_context = any(isinstance(source, ContextFiles) for source in inputs)
-    opened = open_context(request, store=tools.store, session=tools.session, book=book) if needs_context else OpenedContext("", "", "", "", Ignore())
+    secrets = Secrets(request.secrets, environment)
+    if needs_context:
+        opened = open_context(request, store=tools.store, session=tools.session, secrets=secrets, book=book)
+    else:
+        opened = OpenedContext("", "", "", "", Ignore())
     contexts = Contexts(tools.store, opened, named_directories(request))
     with Workshop(request, tools, forms, contexts, RecordStore(tools.store, tools.session), created_s=None) as workshop:
         step = book.start(" ".join(op.argv))
