@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+
 from chandlery.errors import MachineError
 from chandlery.linux.cgroup import Limits
 from chandlery.runtime import bundle, oci_cli

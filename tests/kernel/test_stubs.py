@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from chandlery.linux import mount
 from chandlery.runtime.process import RuntimeMount
 from chandlery.runtime.stubs import MountStubs

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SYSTEMD_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
+SYSTEMD_RESOLV_CONF = "/run/systemd/resolve/resolv.conf"
 _ANSWER_TIMEOUT_S = 3.0
 _IDLE_TIMEOUT_S = 20.0
 _MESSAGE_MAX_BYTES = 65535
@@ -60,8 +60,8 @@ class Sockets:
         return Sockets(udp, tcp)
 
 
-def read_resolvers(path: str = "/etc/resolv.conf", systemd_path: str = _SYSTEMD_RESOLV_CONF) -> Resolvers:
-    """The machine's resolvers; without any file, the one on its loopback (resolv.conf(5))."""
+def read_resolvers(path: str, systemd_path: str) -> Resolvers:
+    """The machine's resolvers, as `path` says or, where that is only a stub, as `systemd_path` does; without any file, the one on its loopback."""
     found = _parse(path)
     if found.needs_forwarder and os.path.exists(systemd_path):
         real = _parse(systemd_path)

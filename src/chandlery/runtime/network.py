@@ -43,12 +43,12 @@ class StepNamespace:
 class NetworkPool:
     """The namespaces of one build. Everything is safe to call from any thread."""
 
-    def __init__(self, resolv_conf_path: str = "/etc/resolv.conf") -> None:
+    def __init__(self, resolv_conf_path: str = "/etc/resolv.conf", real_resolv_conf_path: str = dns.SYSTEMD_RESOLV_CONF) -> None:
         self._lock = threading.Lock()
         self._idle: list[StepNamespace] = []
         self._made: list[StepNamespace] = []
         self._router: _Router | None = None
-        self._resolv_conf_path = resolv_conf_path
+        self._resolv_conf_paths = (resolv_conf_path, real_resolv_conf_path)
         self._warming: threading.Thread | None = None
 
     def start(self) -> None:
@@ -98,7 +98,7 @@ class NetworkPool:
 
     def _running_router(self) -> "_Router":
         if self._router is None:
-            self._router = _Router(self._resolv_conf_path)
+            self._router = _Router(*self._resolv_conf_paths)
         return self._router
 
     def _make(self) -> StepNamespace:
@@ -113,8 +113,8 @@ class NetworkPool:
 class _Router:
     """The namespace in the middle, slirp4netns behind it and, where needed, the DNS forwarder on it."""
 
-    def __init__(self, resolv_conf_path: str) -> None:
-        resolvers = dns.read_resolvers(resolv_conf_path)
+    def __init__(self, resolv_conf_path: str, real_resolv_conf_path: str) -> None:
+        resolvers = dns.read_resolvers(resolv_conf_path, real_resolv_conf_path)
         self._prefix = _free_network().removesuffix(".0")
         self._gateway = f"{self._prefix}.1"
         self._forwarder: dns.Forwarder | None = None
