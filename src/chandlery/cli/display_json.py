@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from chandlery.cli.build_log import BuildLog
+    from chandlery.cli.late_log import LateLog
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
 
@@ -23,7 +23,7 @@ _RENAMED = {"at_s": "time", "build_id": "build"}
 
 
 class JsonDisplay:
-    def __init__(self, out: "TextIO", log: "BuildLog") -> None:
+    def __init__(self, out: "TextIO", log: "LateLog") -> None:
         self._out = out
         self._log = log
         self._lock = allocate_lock()

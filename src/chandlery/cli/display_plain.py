@@ -14,12 +14,10 @@ import time
 from _thread import allocate_lock
 
 from chandlery.cli.amounts import size_text
-from chandlery.cli.error_report import report
 from chandlery.cli.output_text import Lines, harmless
 from chandlery.cli.palette import COLOURLESS, Palette
 from chandlery.cli.summary import summary
 from chandlery.cli.tally import StepView, Tally
-from chandlery.cli.ticker import Ticker
 from chandlery.events import BuildStarted, Event, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
 
 TYPE_CHECKING = False
@@ -27,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from chandlery.cli.build_log import BuildLog
+    from chandlery.cli.late_log import LateLog
+    from chandlery.cli.ticker import Ticker
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
 
@@ -43,7 +42,7 @@ _MOST_HELD = 2000
 class PlainDisplay:
     """Events on `out`. `clock` is monotonic; `log` gets every event too."""
 
-    def __init__(self, out: "TextIO", log: "BuildLog", palette: Palette = COLOURLESS, *, clock: "Callable[[], float]" = time.monotonic) -> None:
+    def __init__(self, out: "TextIO", log: "LateLog", palette: Palette = COLOURLESS, *, clock: "Callable[[], float]" = time.monotonic) -> None:
         self._out = out
         self._log = log
         self._palette = palette
@@ -56,7 +55,7 @@ class PlainDisplay:
         self._held_since = 0.0
         self._lines: dict[int, Lines] = {}
         self._reported_at: dict[int, float] = {}
-        self._ticker = Ticker(self.tick, interval_s=_TICK_S)
+        self._ticker: Ticker | None = None
         self._announced: set[int] = set()
         self._last_talker = 0
         self._is_dead = False
@@ -69,16 +68,20 @@ class PlainDisplay:
 
     def close(self, result: "BuildResult | None") -> None:
         """Everything that was held back, and the summary."""
-        self._ticker.stop()
+        if self._ticker is not None:
+            self._ticker.stop()
         with self._lock:
             self._rest()
             self._log.close()
-            self._write("\n".join(summary(self._tally, result, time.time(), lists_steps=True, log_path=self._log.path)) + "\n")
+            if self._tally.has_started:
+                self._write("\n".join(summary(self._tally, result, time.time(), lists_steps=True, log_path=self._log.path)) + "\n")
 
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
         failed = next((step.number for step in self._tally.in_order() if step.outcome is Outcome.FAILED), 0)
-        report(error, self._palette, is_output_above=failed != 0 and failed == self._last_talker, is_apart=True)
+        from chandlery.cli.error_report import report
+
+        report(error, self._palette, is_output_above=failed != 0 and failed == self._last_talker, is_apart=self._tally.has_started)
 
     def tick(self) -> None:
         """Show what was held back long enough, and lines that get no end."""
@@ -111,7 +114,7 @@ class PlainDisplay:
         if whole or event.step not in self._reported_at:
             self._reported_at[event.step] = self._clock()
         if lines.peek():
-            self._ticker.start()
+            self._start_ticking()
         return whole
 
     def _output(self, number: int, at_s: float, lines: list[str]) -> list[str]:
@@ -125,7 +128,7 @@ class PlainDisplay:
             return
         self._reported_at[event.step] = now
         step = self._tally.step(event.step, event.at_s)
-        self._say(event.step, [f"#{event.step} {step.seconds(event.at_s):.3f} {progress_text(step)}"])
+        self._say(event.step, [f"#{event.step} {step.seconds(event.at_s):.3f} {step.progress_text()}"])
 
     def _warn(self, event: Warned) -> None:
         text = self._palette.paint(self._palette.warning, f"WARNING: {harmless(event.message)}")
@@ -166,9 +169,16 @@ class PlainDisplay:
         else:
             if not self._held:
                 self._held_since = now
-                self._ticker.start()
+                self._start_ticking()
             self._held.setdefault(number, []).extend(lines)
         self._release(now)
+
+    def _start_ticking(self) -> None:
+        if self._ticker is None:
+            from chandlery.cli.ticker import Ticker
+
+            self._ticker = Ticker(self.tick, interval_s=_TICK_S)
+            self._ticker.start()
 
     def _release(self, now: float) -> None:
         is_late = self._held and (now - self._held_since >= HOLD_S or sum(map(len, self._held.values())) > _MOST_HELD)
@@ -227,11 +237,3 @@ class PlainDisplay:
             self._out.flush()
         except (OSError, ValueError):
             self._is_dead = True
-
-
-def progress_text(step: StepView) -> str:
-    """ "31.2MB / 88MB, 2 of 5"."""
-    done, total, parts_done, parts, unit = step.moved()
-    texts = [size_text(number) if unit == "B" else f"{number} {unit}" for number in (done, total)]
-    amount = f"{texts[0]} / {texts[1]}" if total else texts[0]
-    return f"{amount}, {parts_done} of {parts}" if parts > 1 else amount

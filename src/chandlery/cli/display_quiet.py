@@ -2,18 +2,16 @@
 
 from _thread import allocate_lock
 
-from chandlery.cli.error_report import report
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.cli.build_log import BuildLog
+    from chandlery.cli.late_log import LateLog
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
     from chandlery.events import Event
 
 
 class QuietDisplay:
-    def __init__(self, log: "BuildLog") -> None:
+    def __init__(self, log: "LateLog") -> None:
         self._log = log
         self._lock = allocate_lock()
 
@@ -27,4 +25,6 @@ class QuietDisplay:
 
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
+        from chandlery.cli.error_report import report
+
         report(error, log_path=self._log.path)

@@ -11,7 +11,6 @@ from _thread import allocate_lock
 from collections import deque
 
 from chandlery.cli import frame
-from chandlery.cli.error_report import report
 from chandlery.cli.output_text import Lines, harmless
 from chandlery.cli.palette import Palette
 from chandlery.cli.summary import summary
@@ -23,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from chandlery.cli.build_log import BuildLog
+    from chandlery.cli.late_log import LateLog
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
 
@@ -35,7 +34,7 @@ _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 class TtyDisplay:
     """`out` is a text stream on the terminal `fd`."""
 
-    def __init__(self, out: "TextIO", fd: int, log: "BuildLog", palette: Palette) -> None:
+    def __init__(self, out: "TextIO", fd: int, log: "LateLog", palette: Palette) -> None:
         self._out = out
         self._fd = fd
         self._log = log
@@ -67,6 +66,8 @@ class TtyDisplay:
         self._ticker.stop()
         with self._lock:
             self._log.close()
+            if not self._tally.has_started:
+                return
             now = time.time()
             columns, _ = self._size()
             lines = frame.final(self._tally, now, columns=columns, palette=self._palette)
@@ -76,7 +77,9 @@ class TtyDisplay:
 
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
-        report(error, self._palette, is_apart=True)
+        from chandlery.cli.error_report import report
+
+        report(error, self._palette, is_apart=self._tally.has_started)
 
     def _redraw(self) -> None:
         with self._lock:

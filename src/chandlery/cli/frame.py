@@ -90,11 +90,8 @@ def _body(step: StepView, tail: "Sequence[str]", columns: int, palette: Palette)
 
 
 def _progress(step: StepView, columns: int) -> str:
-    done, total, parts_done, parts, unit = step.moved()
-    texts = [size_text(number) if unit == "B" else f"{number} {unit}" for number in (done, total)]
-    amount = f"{texts[0]} / {texts[1]}" if total else texts[0]
-    if parts > 1:
-        amount += f", {parts_done} of {parts}"
+    done, total, *_ = step.moved()
+    amount = step.progress_text()
     if not total or columns < _BAR_CELLS + len(amount) + 12:
         return amount
     filled = min(_BAR_CELLS, done * _BAR_CELLS // total)

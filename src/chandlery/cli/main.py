@@ -84,8 +84,10 @@ def _unknown(name: str) -> int:
 
     near = get_close_matches(name, COMMANDS, 1, 0.5)
     hint = f"did you mean 'chandlery {near[0]}'?" if near else "'chandlery --help' lists the commands"
-    print(f"ERROR: unknown command {name!r}\n  help: {hint}\n  code: request.unknown-command", file=sys.stderr)
-    return USAGE_STATUS
+    from chandlery.cli.error_report import report
+    from chandlery.errors import RequestError
+
+    return report(RequestError(f"unknown command {name!r}", code="request.unknown-command", hint=hint))
 
 
 if __name__ == "__main__":

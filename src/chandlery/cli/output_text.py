@@ -8,8 +8,8 @@ import re
 
 _MAX_PENDING_BYTES = 64 << 10
 # ECMA-48: CSI; OSC, DCS, SOS, PM, APC up to their terminator; other escapes
-_SEQUENCE = re.compile(r"\x1b\[([0-?]*)[ -/]*([@-~])|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|\x1b")
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SEQUENCE = r"\x1b\[([0-?]*)[ -/]*([@-~])|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]?|\x1b"
+_CONTROL = "[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 _RESET = "\x1b[0m"
 
 
@@ -26,7 +26,7 @@ def harmless(text: str, *, keeps_colour: bool = False) -> str:
         return f"\x1d[{match[1]}m" if is_colour else ""
 
     # a colour's escape is put aside as 0x1d while controls are removed, so none in the text must pass for one
-    plain = _CONTROL.sub("", _SEQUENCE.sub(sequence, text.replace("\x1d", "").replace("\t", "    ")).replace("\x1d[", "\ue0f0"))
+    plain = re.sub(_CONTROL, "", re.sub(_SEQUENCE, sequence, text.replace("\x1d", "").replace("\t", "    ")).replace("\x1d[", "\ue0f0"))
     return plain.replace("\ue0f0", "\x1b[") + _RESET if coloured else plain
 
 

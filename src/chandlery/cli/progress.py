@@ -7,7 +7,7 @@ it, the whole output goes to a file of the store (build_log.py).
 import os
 import sys
 
-from chandlery.cli.build_log import BuildLog
+from chandlery.cli.late_log import LateLog
 from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ def open_display(mode: str, environment: "Mapping[str, str]") -> "Display":
     is_terminal = os.isatty(2) and environment.get("TERM", "dumb") != "dumb"
     if mode == "auto":
         mode = "tty" if is_terminal and not environment.get("CI") else "plain"
-    log = BuildLog()
+    log = LateLog()
     if mode == "rawjson":
         from chandlery.cli.display_json import JsonDisplay
 

@@ -3,11 +3,7 @@
 Any order of events is taken: a step that was never started is shown by its number.
 """
 
-import re
-
 from chandlery.events import BuildFinished, BuildStarted, Event, Outcome, StepFinished, StepProgress, StepStarted, Warned
-
-_INSTRUCTION = re.compile(r"\[[^\]]* ?\d+/\d+\] ")
 
 
 class StepView:
@@ -30,7 +26,18 @@ class StepView:
     @property
     def is_instruction(self) -> bool:
         """Whether it is a step of the Dockerfile, not of the machinery: what counts as a hit or a miss."""
-        return _INSTRUCTION.match(self.name) is not None
+        place, bracket, _ = self.name.partition("] ")
+        numbers = place.rpartition(" ")[2].removeprefix("[").split("/")
+        return bool(bracket) and place.startswith("[") and len(numbers) == 2 and all(number.isdigit() for number in numbers)
+
+    def progress_text(self) -> str:
+        """ "31.2MB / 88MB, 2 of 5"."""
+        from chandlery.cli.amounts import size_text
+
+        done, total, parts_done, parts, unit = self.moved()
+        texts = [size_text(number) if unit == "B" else f"{number} {unit}" for number in (done, total)]
+        amount = f"{texts[0]} / {texts[1]}" if total else texts[0]
+        return f"{amount}, {parts_done} of {parts}" if parts > 1 else amount
 
     def moved(self) -> tuple[int, int, int, int, str]:
         """(done, total, parts done, parts, unit) of all progress; total 0 where a part's isn't known."""
@@ -78,6 +85,11 @@ class Tally:
 
     def seconds(self, now_s: float) -> float:
         return max(0.0, (self.finished_at_s or now_s) - self.started_at_s) if self.started_at_s else 0.0
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there was a build at all, or its request was refused."""
+        return bool(self.started_at_s or self.steps)
 
     def in_order(self) -> list[StepView]:
         return [self.steps[number] for number in sorted(self.steps)]
