@@ -7,6 +7,8 @@ failed leaves no snapshot, but its volumes keep what they got: a failing test mu
 
 import contextlib
 import os
+import shutil
+from itertools import count
 
 from chandlery.content.session import Session
 from chandlery.errors import Cancelled, StepFailed
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from chandlery.runtime.ca_certs import CaCertificates
+    from chandlery.runtime.ca_injection import TrustedInStep
     from chandlery.worker.results import Reporter
 
 _NETWORKS = {Network.DEFAULT: StepNetwork.ISOLATED, Network.NONE: StepNetwork.NONE, Network.HOST: StepNetwork.HOST}
@@ -51,7 +54,7 @@ class StepConditions:
 
 
 class StepRunner:
-    """For one build; `run` may be called from many threads at once."""
+    """For one build; `run` may be called from many threads at once. `bundles` is a directory in memory."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class StepRunner:
         snapshots: SnapshotStore,
         mounter: Mounter,
         runtime: Runtime,
+        bundles: str,
         network: NetworkPool,
         volumes: Volumes,
         policy: VolumePolicy,
@@ -72,6 +76,7 @@ class StepRunner:
         self._snapshots = snapshots
         self._mounter = mounter
         self._runtime = runtime
+        self._bundles = bundles
         self._network = network
         self._volumes = volumes
         self._policy = policy
@@ -79,6 +84,7 @@ class StepRunner:
         self._conditions = conditions
         self._ca_certs = ca_certs
         self._cancelled = cancelled
+        self._numbers = count()
 
     def run(self, op: ExecOp, lowers: tuple[str, ...], layers: "Mapping[int, tuple[str, ...]]", step: "Reporter", *, starts_empty: bool) -> Made:
         """Run the step on `lowers` and commit its layer. Raises StepFailed, InputError, MachineError, Cancelled."""
@@ -129,19 +135,27 @@ class StepRunner:
         is_interactive: bool = False,
     ) -> ExitStatus:
         stubs: MountStubs | None = None
+        trusted: "TrustedInStep | None" = None
         with contextlib.ExitStack() as stack:
             rootfs = stack.enter_context(self._mounter.overlay(lowers, upper=upper, work=work))
             wanted = mounts.attach(op.mounts, layers, stack)
             network_path, etc = stack.enter_context(self._networked(op))
             env = [*op.env, *op.unkeyed_env, *mounts.env]
             if self._ca_certs is not None:
-                env += stack.enter_context(self._ca_certs.trusted_in(rootfs, upper))
+                from chandlery.runtime.ca_injection import TrustedInStep
+
+                trusted = TrustedInStep(self._ca_certs, rootfs, upper=upper, directory=self._session.scratch("t"), env=env)
+                stack.callback(trusted.remove)
+                env += trusted.env
+                etc += trusted.mounts
             _make_working_directory(rootfs, op.cwd)
             stubs = MountStubs(rootfs, [*etc, *wanted], upper=upper)
             stack.callback(stubs.remove)
             spec = replace(self._spec(op, rootfs, stubs.mounts, env), is_interactive=is_interactive)
             status = self._in_cgroup(spec, network_path, step)
         stubs.clean_upper()
+        if trusted is not None:
+            trusted.clean_upper()
         return status
 
     def _spec(self, op: ExecOp, rootfs: str, mounts: tuple[RuntimeMount, ...], env: list[str]) -> StepSpec:
@@ -161,13 +175,16 @@ class StepRunner:
         )
 
     def _in_cgroup(self, spec: StepSpec, network_path: str, step: "Reporter") -> ExitStatus:
-        bundle = self._session.scratch("r")
-        group = cgroup.create(self._session.machine_name(os.path.basename(bundle)), self._conditions.limits)
+        name = f"r{next(self._numbers)}"
+        bundle = f"{self._bundles}/{name}"
+        os.mkdir(bundle, 0o700)
+        group = cgroup.create(self._session.machine_name(name), self._conditions.limits)
         try:
             return self._runtime.run(spec, bundle_dir=bundle, cgroup=group, network_path=network_path, output=step.log, cancelled=self._cancelled)
         finally:
             if group is not None:
                 group.remove()
+            shutil.rmtree(bundle, ignore_errors=True)
 
     @contextlib.contextmanager
     def _networked(self, op: ExecOp) -> "Iterator[tuple[str, list[RuntimeMount]]]":
