@@ -30,7 +30,8 @@ class RecordStore:
         self._session = session
 
     def look_up(self, key: Digest) -> StepRecord | None:
-        """The record under a key, leased to this build with its snapshots; None where there is none or where a snapshot of it is gone."""
+        """The record under a key, leased to this build with its snapshots; None where there is none. One whose snapshots are gone is forgotten, or it
+        would keep the step's next result from being recorded."""
         with self._db.transaction(durable=False) as tx:
             rows = tx.execute(f"SELECT {_COLUMNS} FROM step_record WHERE key = ?", (str(key),)).fetchall()
             if not rows:
@@ -38,6 +39,7 @@ class RecordStore:
             record = _decode(rows[0])
             snapshots = sorted({layer.snapshot for layer in record.result.layers if layer.snapshot})
             if not self._are_there(tx, snapshots):
+                tx.execute("DELETE FROM step_record WHERE key = ?", (str(key),))
                 return None
             self._session.lease(tx, "record", str(key))
             self._session.lease(tx, "snapshot", *snapshots)
@@ -73,11 +75,6 @@ class RecordStore:
                     ),
                 )  # fmt: skip
                 self._session.lease(tx, "record", str(key))
-
-    def forget(self, key: Digest) -> None:
-        """Delete a record whose promise could not be kept."""
-        with self._db.transaction() as tx:
-            tx.execute("DELETE FROM step_record WHERE key = ?", (str(key),))
 
     def forget_with_snapshot(self, snapshot: str) -> None:
         """Delete every record whose chain contains a snapshot that is gone."""

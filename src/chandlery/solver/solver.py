@@ -69,11 +69,11 @@ class Solver:
     def __init__(self, graph: Graph, context_digests: "Mapping[tuple[int, int], Digest]") -> None:
         self._graph = graph
         self.keys = chain_keys(graph, context_digests)
-        self._same_as = _twins_by_key(self.keys, graph)
+        self._tainted = _tainted(graph)
+        self._same_as = _twins_by_key(self.keys, graph, self._tainted)
         self._progress = [_Progress() for _ in graph.vertices]
         self._dependents: dict[int, set[int]] = {}
         self.is_stopped = False
-        self._tainted = _tainted(graph)
 
     @property
     def is_finished(self) -> bool:
@@ -235,11 +235,11 @@ class Solver:
         known.by_content = None
 
 
-def _twins_by_key(keys: "tuple[CacheKey | None, ...]", graph: Graph) -> tuple[int, ...]:
-    first: dict[tuple[str, bool], int] = {}
+def _twins_by_key(keys: "tuple[CacheKey | None, ...]", graph: Graph, tainted: frozenset[int]) -> tuple[int, ...]:
+    first: dict[tuple[str, bool, bool], int] = {}
     same_as = []
     for vertex, key in enumerate(keys):
-        same_as.append(vertex if key is None else first.setdefault((str(key.digest), graph.vertices[vertex].is_cache_ignored), vertex))
+        same_as.append(vertex if key is None else first.setdefault((str(key.digest), graph.vertices[vertex].is_cache_ignored, vertex in tainted), vertex))
     return tuple(same_as)
 
 
