@@ -1,13 +1,16 @@
 """Constructs and connects: the only module that knows how the parts fit together. Nothing else makes a component for somebody else."""
 
 import os
+import time
 
 from chandlery.config import Settings
 from chandlery.content.session import clean_dead_sessions, machine_prefix
 from chandlery.content.store import Store
 from chandlery.engine.request import BuildRequest, BuildResult
+from chandlery.engine.stop_flag import StopFlag
 from chandlery.engine.tools import Tools
-from chandlery.events import EventSink, discard
+from chandlery.errors import Cancelled, ChandleryError
+from chandlery.events import EventSink, Warned, discard
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.source.image import ImageSource
 
@@ -41,9 +44,10 @@ def build(request: BuildRequest, *, sink: EventSink = discard, settings: Setting
     chosen = settings or default_settings()
     with Store.open(chosen.root) as store:
         clean_dead_sessions(store)
+        policies = prune_policies(chosen, store.root)
         with store.begin() as session:
             result = pipeline.build(request, tools(chosen, store, session, sink), sink)
-        settle(store, chosen)
+        settle(store, policies, sink)
         return result
 
 
@@ -57,32 +61,37 @@ def default_settings() -> Settings:
 def tools(settings: Settings, store: Store, session: "Session", sink: EventSink) -> Tools:
     """What one build works with, each part made when it is first called for."""
     snapshots = SnapshotStore(store)
-    client = _once(lambda: connect(settings))
+    stop = StopFlag()
+    client = _once(lambda: connect(settings, should_stop=stop.is_set))
+    images = ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink)
+    images.watch(stop.is_set)
     return Tools(
         store=store,
         session=session,
         snapshots=snapshots,
-        images=ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink),
+        images=images,
         environment=settings.environment,
         client=client,
         http=_once(lambda: _http_source(settings, store)),
-        runtime=lambda: _runtime(settings, session),
+        runtime=lambda directory: _runtime(settings, directory),
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
         volumes=lambda: volumes(store),
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
+        make_room=lambda: _make_room(store),
+        stop=stop,
         max_steps=settings.max_steps,
         cache_mode=settings.environment.get("CHANDLERY_CACHE", ""),
         plain_volumes=frozenset(name for name in settings.environment.get("CHANDLERY_CACHE_PLAIN", "").split(",") if name),
     )
 
 
-def connect(settings: Settings) -> "RegistryClient":
+def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False) -> "RegistryClient":
     """A registry client with this machine's credentials, mirrors, proxies and certificates."""
     from chandlery.registry.client import RegistryClient
 
-    return RegistryClient(registry_settings(settings))
+    return RegistryClient(registry_settings(settings), should_stop=should_stop)
 
 
 def registry_settings(settings: Settings) -> "RegistrySettings":
@@ -99,13 +108,18 @@ def volumes(store: Store) -> "Volumes":
     return Volumes(store)
 
 
-def settle(store: Store, settings: Settings) -> None:
-    """What every build does for the store when it is over: keep to the space policy, where that is exceeded."""
+def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:
+    """What every build does for the store when it is over: keep to the space policy, where that is exceeded. A build that succeeded stays one."""
     from chandlery.content import gc
 
-    for policy in prune_policies(settings, store.root):
-        if gc.is_exceeded(store, policy):
-            prune(store, policy)
+    try:
+        for policy in policies:
+            if gc.is_exceeded(store, policy):
+                prune(store, policy)
+    except Cancelled:
+        raise
+    except (ChandleryError, OSError) as failure:
+        sink(Warned("prune.failed", f"the store could not be pruned: {failure}", time.time()))
 
 
 def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "PruneReport":
@@ -143,10 +157,17 @@ def _http_source(settings: Settings, store: Store) -> "HttpSource":
     return HttpSource(store, HttpClient(registry_settings(settings)))
 
 
-def _runtime(settings: Settings, session: "Session") -> "Runtime":
+def _runtime(settings: Settings, directory: str) -> "Runtime":
     from chandlery.runtime.oci_cli import detect
 
-    return detect(session.scratch("o"), settings.runtime)
+    return detect(directory, settings.runtime)
+
+
+def _make_room(store: Store) -> bool:
+    """Remove everything that nobody uses."""
+    from chandlery.content.gc import PrunePolicy
+
+    return prune(store, PrunePolicy()).freed_bytes > 0
 
 
 def _mount_method(settings: Settings, session: "Session") -> "MountMethod":

@@ -4,6 +4,8 @@ from chandlery.content.session import Session
 from chandlery.engine.steps import Step, StepBook
 from chandlery.errors import Cancelled, InternalError, Lost, StoreError
 from chandlery.events import Outcome
+from chandlery.oci.descriptor import Descriptor
+from chandlery.oci.digest import Digest
 from chandlery.source.image import ImageSource, PinnedImage
 
 TYPE_CHECKING = False
@@ -31,9 +33,24 @@ class BaseLayers:
     def fetch(self, diff_id: str) -> str:
         """The snapshot of a base layer, fetched with its whole image if need be. Raises RegistryError; StoreError for one that nobody has any more."""
         with self._lock:
-            if diff_id not in self._snapshots:
+            if diff_id not in self._snapshots or not self._source.has_snapshot(self._snapshots[diff_id]):
                 self._materialise(diff_id)
             return self._snapshots[diff_id]
+
+    def fetch_blob(self, diff_id: str) -> Descriptor | None:
+        """A base layer's blob as its registry has it, brought into the store; None if no registry is known to have it. Raises RegistryError."""
+        for image, name in self._images:
+            if diff_id in image.config.diff_ids and image.layers:
+                blob = image.layers[image.config.diff_ids.index(Digest(diff_id))]
+                shown = _Shown(self._book, f"{name} (layer {diff_id[7:19]})")
+                try:
+                    self._source.fetch_blob(image, blob, self._session, on_progress=shown.progress)
+                except BaseException as failure:
+                    shown.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, failure)
+                    raise
+                shown.finish(Outcome.DONE)
+                return blob
+        return None
 
     def is_shown(self, step_name: str) -> bool:
         """Whether the pull of an image was shown as a step."""

@@ -5,7 +5,8 @@ a step mounts is seen by nobody else and is gone with the process, however it di
 The crew has no fixed size: steps wait for their commands, not for a processor; `max_at_once` bounds it.
 """
 
-from chandlery.errors import Cancelled, InternalError
+from chandlery.engine.stop_flag import StopFlag
+from chandlery.errors import Cancelled
 from chandlery.solver.facts import Fact
 
 TYPE_CHECKING = False
@@ -23,14 +24,15 @@ STOP_TIMEOUT_S = 30.0
 class Crew:
     """`prepare` runs first in the thread that starts the others: it makes the namespace. `cancelled` is what long work watches."""
 
-    def __init__(self, *, prepare: "Callable[[], None]", max_at_once: int = 64) -> None:
+    def __init__(self, *, prepare: "Callable[[], None]", cancelled: StopFlag | None = None, max_at_once: int = 64) -> None:
         self._prepare = prepare
         self._max_at_once = max_at_once
         self._busy = 0
         self._started = False
+        self._stopped_at_s = 0.0
         self._tasks: queue.SimpleQueue[tuple[int, Work, OnFailure] | None]
         self._facts: queue.SimpleQueue[Fact | BaseException]
-        self.cancelled = _LazyEvent()
+        self.cancelled = cancelled or StopFlag()
         self._threads: list[threading.Thread] = []
 
     @property
@@ -57,16 +59,30 @@ class Crew:
         self.cancelled.set()
 
     def close(self) -> None:
-        """Stop, and wait until every thread has ended; raises InternalError where one doesn't within a generous time."""
+        """Wait until every thread has ended, those of a stopped build at most STOP_TIMEOUT_S: what they do then ends with the process.
+
+        A signal that comes meanwhile stops the build, and is raised when the threads have ended.
+        """
         if not self._started:
             return
-        for _ in range(self._max_at_once + 1):
-            self._tasks.put(None)
-        self._spawner.join(STOP_TIMEOUT_S)
-        for thread in self._threads:
-            thread.join(STOP_TIMEOUT_S)
-            if thread.is_alive():
-                raise InternalError(f"{thread.name} did not end in {STOP_TIMEOUT_S:.0f} s")
+        self._tasks.put(None)
+        try:
+            self._join()
+        except BaseException:
+            self.stop()
+            self._join()
+            raise
+
+    def _join(self) -> None:
+        import time
+
+        while self._spawner.is_alive() or any(thread.is_alive() for thread in self._threads):
+            if self.cancelled.is_set():
+                self._stopped_at_s = self._stopped_at_s or time.monotonic()
+                if time.monotonic() > self._stopped_at_s + STOP_TIMEOUT_S:
+                    return
+            for thread in (self._spawner, *self._threads):
+                thread.join(0.1)
 
     def _start(self) -> None:
         import queue
@@ -93,6 +109,7 @@ class Crew:
                 self._facts.put(failure)
                 continue
             slots.acquire()
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
             thread = threading.Thread(target=self._work, args=(task, slots), name=f"chandlery-step-{task[0]}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -108,29 +125,3 @@ class Crew:
         finally:
             slots.release()
         self._facts.put(fact)
-
-
-class _LazyEvent:
-    """A flag that can be waited for, without importing `threading` into builds that run nothing."""
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._event: threading.Event | None = None
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-        if self._event is not None:
-            self._event.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if self._event is None:
-            import threading
-
-            event = threading.Event()
-            self._event = event
-            if self._is_set:
-                event.set()
-        return self._event.wait(timeout)

@@ -85,6 +85,10 @@ class Exports:
         is_stored = chosen.kind is OutputKind.IMAGE and not chosen.is_set("push") and self._clamp_s is None
         return is_stored and all(self._forms.has_diff_id(layer) for layer in result.layers)
 
+    def is_repeatable(self, output: int) -> bool:
+        """Whether an output that failed half-way can be made again: what went to standard output is gone."""
+        return self._outputs[output].destination != "-"
+
     def run(self, output: int, result: FileSystem, step: Step) -> None:
         """Make one output. Raises Lost, RegistryError, RequestError, MachineError."""
         chosen = self._outputs[output]
@@ -94,7 +98,7 @@ class Exports:
             case OutputKind.LOCAL | OutputKind.TAR:
                 self._files(chosen, result)
             case OutputKind.IMAGE:
-                self.made.append(self._push(chosen, result, step) if chosen.is_set("push") else self._store_image(chosen, result))
+                self.made.append(self._push(chosen, result, step) if chosen.is_set("push") else self._store_image(chosen, result, step))
             case OutputKind.OCI | OutputKind.DOCKER:
                 self.made.append(self._archive(chosen, result, step))
 
@@ -108,7 +112,12 @@ class Exports:
                 with Destination(chosen.destination) as out:
                     files.write_tar(out, view, clamp_s=self._clamp_s)
 
-    def _store_image(self, chosen: Output, result: FileSystem) -> Exported:
+    def _store_image(self, chosen: Output, result: FileSystem, step: Step) -> Exported:
+        if self._clamp_s is not None:
+            # no snapshot is a layer with rewritten times: its blob is what the image can be run or pushed from later
+            image, named = self._image(chosen, result, step), self._names(chosen)
+            self._keep(image, named)
+            return _exported(image, named)
         diff_ids = tuple(self._forms.diff_id(layer, clamp_s=self._clamp_s) for layer in result.layers)
         config = image_config.encode(assemble.assemble(self._recipe, result.layers, diff_ids))
         names = self._names(chosen)
@@ -142,7 +151,7 @@ class Exports:
         from chandlery.exporter import archive
 
         if chosen.kind is OutputKind.DOCKER and not chosen.destination:
-            return self._store_image(chosen, result)
+            return self._store_image(chosen, result, step)
         image = self._image(chosen, result, step)
         names = self._names(chosen)
         if chosen.kind is OutputKind.DOCKER and not archive.is_loadable(image):
@@ -160,9 +169,9 @@ class Exports:
         names = self._names(chosen)
         send = (lambda: StreamedBlob(self._client(), names[0], on_bytes=step.moved)) if names else None
         image = self._image(chosen, result, step, send=send)
-        self._store.blobs.put(image.config_blob, session=self._session)
-        self._store.blobs.put(image.manifest.raw, session=self._session)
         blobs = (image.manifest.config, *image.manifest.layers)
+
+        self._keep(image, names)
 
         def report(progress: PushProgress) -> None:
             step.progress("pushing", progress.done_bytes, progress.total_bytes)
@@ -178,13 +187,14 @@ class Exports:
                 on_progress=report,
             )
             step.moved(receipt.bytes_moved)
-        stored = ImageNames(self._store, self._session)
-        stored.put(tuple(map(str, names)), image.config_blob, self._diff_ids(image), manifest_digest=image.manifest.digest)
         return _exported(image, names)
 
-    @staticmethod
-    def _diff_ids(image: Image) -> tuple[Digest, ...]:
-        return image_config.decode(image.config_blob).diff_ids
+    def _keep(self, image: Image, names: tuple[Reference, ...]) -> None:
+        """Put an image that has blobs in the store, under its names."""
+        self._store.blobs.put(image.manifest.raw, session=self._session)
+        stored = ImageNames(self._store, self._session)
+        diff_ids = image_config.decode(image.config_blob).diff_ids
+        stored.put(tuple(map(str, names)), image.config_blob, diff_ids, manifest_digest=image.manifest.digest)
 
     def _mountable(self, name: Reference) -> dict[Digest, str]:
         """Repositories of the same registry that have base layers."""

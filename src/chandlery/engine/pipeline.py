@@ -11,6 +11,7 @@ from chandlery.engine.base_layers import BaseLayers
 from chandlery.engine.contexts import Contexts, OpenedContext, open_context
 from chandlery.engine.driver import Driver
 from chandlery.engine.exports import Exports
+from chandlery.engine.foreign import as_ours
 from chandlery.engine.lowering import RequestPinner, lower_options, named_directories
 from chandlery.engine.pinning import pin_and_lower
 from chandlery.engine.recipe import created_time, epoch_of, recipe_of
@@ -39,16 +40,17 @@ from chandlery.source.layer_forms import LayerForms
 def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
     """Run one build. Raises the first failure as a ChandleryError that says where it came from; nothing of it goes on behind that."""
     started_at_s = time.time()
-    book = StepBook(sink)
+    book = StepBook(sink, tools.stop)
     sink(BuildStarted(tools.session.id, started_at_s, tools.store.layout.log(tools.session.id)))
     error_code = "internal"
     try:
         result = _Build(request, tools, book, started_at_s).run()
         error_code = ""
         return result
-    except ChandleryError as failure:
-        error_code = failure.code
-        raise
+    except Exception as raised:
+        failure = as_ours(raised, tools.store.root)
+        error_code = getattr(failure, "code", error_code)
+        raise failure from (failure.__cause__ if failure is not raised else raised.__cause__)
     finally:
         sink(BuildFinished(tools.session.id, time.time(), error_code))
 
@@ -88,12 +90,11 @@ class _Build:
         graph = _with_exports(lowered, outputs)
         base = BaseLayers(tools.images, tools.session, self._book)
         _know_images(base, graph, images)
-        forms = LayerForms(tools.store, tools.snapshots, tools.session, fetch=base.fetch)
+        forms = LayerForms(tools.store, tools.snapshots, tools.session, fetch=base.fetch, fetch_blob=base.fetch_blob, check=tools.stop.check)
         epoch_s = epoch_of(lowered)
         solver = Solver(graph, _context_digests(graph, contexts))
         records = RecordStore(tools.store, tools.session)
         with Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
-            tools.images.watch(workshop.crew.cancelled.is_set)
             exports = Exports(
                 outputs=outputs,
                 tags=self._request.tags,
@@ -115,7 +116,9 @@ class _Build:
                 records=records,
                 locks=StepLocks(tools.store.layout),
                 book=self._book,
-                cancelled=workshop.crew.cancelled.is_set,
+                stop=tools.stop,
+                root=tools.store.root,
+                make_room=tools.make_room,
                 created=lambda: created_time(epoch_s),
                 keep_failed=self._keep_failed,
             )

@@ -7,6 +7,7 @@ import time
 from itertools import count
 
 from chandlery.engine.request import StepOutcome
+from chandlery.engine.stop_flag import StopFlag
 from chandlery.errors import Cancelled
 from chandlery.events import EventSink, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
 
@@ -32,6 +33,8 @@ class Step:
         self._book.sink(StepLog(self.number, stream, data, time.time()))
 
     def progress(self, label: str, done: int, total: int) -> None:
+        """Raises Cancelled when the build is to end: who reports progress needn't look."""
+        self._book.stop.check()
         self._book.sink(StepProgress(self.number, label, done, total, time.time()))
 
     def moved(self, size_bytes: int) -> None:
@@ -49,8 +52,9 @@ TAIL_BYTES = 8192
 
 
 class StepBook:
-    def __init__(self, sink: EventSink) -> None:
+    def __init__(self, sink: EventSink, stop: StopFlag | None = None) -> None:
         self.sink = sink
+        self.stop = stop or StopFlag()
         self.outcomes: list[StepOutcome] = []
         self.warnings: list[str] = []
         self._numbers = count(1)

@@ -10,8 +10,10 @@ from chandlery.buildcache.record import StepRecord
 from chandlery.buildcache.records import RecordStore
 from chandlery.content.steplock import StepLocks
 from chandlery.engine.failures import with_source
+from chandlery.engine.foreign import as_ours
 from chandlery.engine.steps import Step, StepBook
-from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost, StepFailed
+from chandlery.engine.stop_flag import StopFlag
+from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost, NoSpace, StepFailed, StoreError
 from chandlery.events import Outcome
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
 from chandlery.graph.selection import selections
@@ -20,14 +22,16 @@ from chandlery.oci.digest import Digest
 from chandlery.snapshot.state import FileSystem, LayerRef
 from chandlery.solver.actions import DigestInputs, Execute, FindTwin
 from chandlery.solver.cache_key import CacheKey
-from chandlery.solver.facts import Digested, Executed, Fact, Failed, NoTwin, ResultLost, TwinFound
+from chandlery.solver.facts import Digested, Executed, Fact, NoTwin, ResultLost, TwinFound
 from chandlery.values import replace
 from chandlery.worker.results import ContextFiles, HttpFile, Made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Protocol, TypeVar
+
+    T = TypeVar("T")
 
     class Worker(Protocol):
         """Makes results: see worker.local.LocalWorker."""
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 
         def run(self, output: int, result: FileSystem, step: Step) -> None: ...
         def is_instant(self, output: int, result: FileSystem) -> bool: ...
+        def is_repeatable(self, output: int) -> bool: ...
         def name(self, output: int) -> str: ...
 
 
@@ -64,7 +69,9 @@ class BuildTasks:
         records: RecordStore,
         locks: StepLocks,
         book: StepBook,
-        cancelled: "Callable[[], bool]",
+        stop: StopFlag,
+        root: str,
+        make_room: "Callable[[], bool]",
         created: "Callable[[], str]",
         keep_failed: "Callable[[ExecOp, tuple[object, ...]], str]",
     ) -> None:
@@ -76,7 +83,9 @@ class BuildTasks:
         self._records = records
         self._locks = locks
         self._book = book
-        self._cancelled = cancelled
+        self._stop = stop
+        self._root = root
+        self._make_room = make_room
         self._created = created
         self._keep_failed = keep_failed
 
@@ -127,17 +136,15 @@ class BuildTasks:
             return NoTwin(action.vertex)
         for record in self._records.same_operation(key.op_digest):
             older = record.result.below()
-            if not _may_be_twins(record, key, older, files):
+            # leased before it is read, or a prune could take it away meanwhile
+            if not _may_be_twins(record, key, older, files) or (leased := self._records.look_up(record.key)) is None:
                 continue
             try:
-                if not self._worker().has_same_content(older.layers[-1], files.layers[-1]):
-                    continue
+                if leased.result == record.result and self._worker().has_same_content(older.layers[-1], files.layers[-1]):
+                    self._adopt(vertex, key, leased, older)
+                    return TwinFound(action.vertex, older, leased.result)
             except Lost:
                 continue
-            leased = self._records.look_up(record.key)
-            if leased is not None:
-                self._adopt(vertex, key, leased, older)
-                return TwinFound(action.vertex, older, leased.result)
         return NoTwin(action.vertex)
 
     def _adopt(self, vertex: Vertex, key: CacheKey, record: StepRecord, parent: FileSystem) -> None:
@@ -151,30 +158,43 @@ class BuildTasks:
         self._book.cached(vertex.name, key=str(key.digest), detail="content unchanged")
 
     def _step(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...]) -> Fact:
-        self._worker().check_secrets(vertex)
         key = self._keys[action.vertex]
         if key is None:
             raise InternalError(f"{vertex.name} has no key")
         shown = _Shown(self._book, vertex.name, str(key.digest))
         try:
-            with self._locks.hold(str(key.digest), timeout_s=STEP_TIMEOUT_S, on_wait=shown.say_waiting, while_waiting=self._check_cancelled):
+            self._worker().check_secrets(vertex)
+            with self._locks.hold(str(key.digest), timeout_s=STEP_TIMEOUT_S, on_wait=shown.say_waiting, while_waiting=self._stop.check):
                 found = None if self._fresh(action.vertex) else self._records.look_up(key.digest)
                 if found is not None:
                     shown.finish(Outcome.CACHED, detail="made by another build")
                     return Executed(action.vertex, found.result)
                 self._worker().prepare(vertex, inputs)
-                return self._run(action, vertex, inputs, key, shown.step())
+                step = shown.step()
+                return self._with_room(lambda: self._run(action, vertex, inputs, key, step))
         except Lost as lost:
             shown.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
             return self._lost(action.vertex, lost, inputs)
         except Cancelled:
             shown.finish(Outcome.CANCELLED)
             raise
-        except ChandleryError as failure:
+        except Exception as raised:
+            failure = as_ours(raised, self._root)
             shown.finish(Outcome.FAILED, failure=failure)
             if isinstance(failure, StepFailed) and isinstance(vertex.op, ExecOp):
                 failure.reproduce = self._keep_failed(vertex.op, inputs)
-            raise with_source(failure, vertex, log_tail=shown.step().log_tail) from failure
+            if isinstance(failure, ChandleryError):
+                failure = with_source(failure, vertex, log_tail=shown.step().log_tail)
+            raise failure from raised
+
+    def _with_room(self, work: "Callable[[], T]") -> "T":
+        """On a full disk: what nobody uses goes, and the work is done once more."""
+        try:
+            return work()
+        except Exception as failure:
+            if not isinstance(as_ours(failure, self._root), NoSpace) or not self._make_room():
+                raise
+        return work()
 
     def _run(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...], key: CacheKey, step: Step) -> Fact:
         started = time.monotonic()
@@ -190,18 +210,27 @@ class BuildTasks:
     def _export(self, vertex: int, output: int, result: FileSystem) -> Fact:
         step = self._book.start(self._exports.name(output))
         try:
-            self._exports.run(output, result, step)
+            if self._exports.is_repeatable(output):
+                self._with_room(lambda: self._exports.run(output, result, step))
+            else:
+                self._exports.run(output, result, step)
         except Lost as lost:
+            if not self._exports.is_repeatable(output):
+                step.finish(Outcome.FAILED, failure=lost)
+                hint = "build again: it is made anew"
+                raise StoreError(f"{lost.what} is gone from the store, and half of the output is written", code="store.lost", hint=hint) from lost
             step.finish(Outcome.CANCELLED, detail=f"{lost.what} is gone, making it again")
             return self._lost(vertex, lost, (result,))
-        except ChandleryError as failure:
+        except Exception as raised:
+            failure = as_ours(raised, self._root)
             step.finish(Outcome.CANCELLED if isinstance(failure, Cancelled) else Outcome.FAILED, failure=failure)
-            raise
+            raise failure from raised
         step.finish(Outcome.DONE)
         return Executed(vertex, None)
 
     def _lost(self, vertex: int, lost: Lost, inputs: tuple[object, ...]) -> Fact:
-        """Which inputs stood on what is lost; their records are forgotten. A base layer that can't be fetched again is not among them."""
+        """Which inputs stood on what is lost; their records are forgotten. None of them does where a base layer or a blob is lost: those are made or
+        fetched again when the vertex is tried again."""
         self._records.forget_with_snapshot(lost.what)
         described = self._graph.vertices[vertex]
         holders = tuple(
@@ -209,11 +238,7 @@ class BuildTasks:
             for source, result in zip(described.inputs, inputs, strict=True)
             if isinstance(result, FileSystem) and any(lost.what in (layer.snapshot, layer.diff_id) for layer in result.layers)
         )
-        return ResultLost(vertex, holders) if holders else Failed(vertex)
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled():
-            raise Cancelled()
+        return ResultLost(vertex, holders)
 
 
 def _files(result: object) -> FileSystem:

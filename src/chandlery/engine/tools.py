@@ -2,6 +2,7 @@
 
 from chandlery.content.session import Session
 from chandlery.content.store import Store
+from chandlery.engine.stop_flag import StopFlag
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.source.image import ImageSource
 from chandlery.values import value
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 @value
 class Tools:
-    """For one build. `clean` removes what earlier builds left that were killed; `settle` does at the end what need not be on a step's path."""
+    """For one build. `stop` ends it; `runtime` is given an empty directory in memory for its state; `clean` removes what earlier builds left that were
+    killed; `make_room` frees what nobody uses when the disk is full, and says whether that was anything."""
 
     store: Store
     session: Session
@@ -30,12 +32,14 @@ class Tools:
     environment: "Mapping[str, str]"
     client: "Callable[[], RegistryClient]"
     http: "Callable[[], HttpSource]"
-    runtime: "Callable[[], Runtime]"
+    runtime: "Callable[[str], Runtime]"
     mount_method: "Callable[[], MountMethod]"
     network: "Callable[[], NetworkPool]"
     volumes: "Callable[[], Volumes]"
     ca_certs: "Callable[[str], CaCertificates | None]"
     clean: "Callable[[], None]"
+    make_room: "Callable[[], bool]"
+    stop: StopFlag
     max_steps: int = 64
     cache_mode: str = ""
     plain_volumes: frozenset[str] = frozenset()

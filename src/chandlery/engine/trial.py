@@ -75,6 +75,7 @@ def run_trial(tools: Tools, image: StoredImage, trial: Trial, *, output: "Callab
 
 
 def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int, bytes], None]", cancelled: "object") -> "ExitStatus":
+    from chandlery.runtime.secrets import mount_memory
     from chandlery.runtime.stubs import MountStubs
     from chandlery.worker.mounter import Mounter
 
@@ -94,8 +95,11 @@ def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int,
         spec = _spec(config, trial, rootfs, stubs.mounts)
         group = cgroup.create(tools.session.machine_name("run"), trial.limits)
         stack.callback(lambda: group.remove() if group is not None else None)
-        bundle = tools.session.scratch("r")
-        return tools.runtime().run(spec, bundle_dir=bundle, cgroup=group, network_path=path, output=output, cancelled=cancelled)  # type: ignore[arg-type]
+        memory = tools.session.scratch("r")
+        mount_memory(memory)
+        bundle = f"{memory}/bundle"
+        os.mkdir(bundle, 0o700)
+        return tools.runtime(f"{memory}/state").run(spec, bundle_dir=bundle, cgroup=group, network_path=path, output=output, cancelled=cancelled)  # type: ignore[arg-type]
 
 
 def _spec(config: ImageConfig, trial: Trial, rootfs: str, mounts: "tuple[RuntimeMount, ...]") -> "StepSpec":

@@ -44,19 +44,23 @@ class Workshop:
         self._mounter: Mounter | None = None
         self._network: NetworkPool | None = None
         self._volumes: Volumes | None = None
-        self.crew = Crew(prepare=self._prepare, max_at_once=tools.max_steps)
+        self.crew = Crew(prepare=self._prepare, cancelled=tools.stop, max_at_once=tools.max_steps)
 
     def __enter__(self) -> "Workshop":
         return self
 
     def __exit__(self, *_: object) -> None:
         """No thread, mount, process or namespace of the build is left afterwards."""
-        self.crew.close()
-        if self._network is not None:
-            self._network.close()
-        if self._volumes is not None:
-            self._volumes.forget(self._tools.session)
-            self._volumes.settle()
+        try:
+            self.crew.close()
+        finally:
+            try:
+                if self._network is not None:
+                    self._network.close()
+            finally:
+                if self._volumes is not None:
+                    self._volumes.forget(self._tools.session)
+                    self._volumes.settle()
 
     def mounter(self) -> "Mounter":
         with self._lock:
@@ -129,17 +133,21 @@ class Workshop:
             return self._runner
 
     def _make_runner(self) -> "StepRunner":
-        from chandlery.runtime.secrets import Secrets
+        from chandlery.runtime.secrets import Secrets, mount_memory
         from chandlery.worker.exec_op import DEFAULT_HOSTNAME, StepConditions, StepRunner
         from chandlery.worker.step_mounts import VolumePolicy
 
         request, tools = self._request, self._tools
         self._network, self._volumes = tools.network(), tools.volumes()
+        # bundles, and the copies that runtimes make of them, hold the secrets that steps see as variables
+        memory = tools.session.scratch("o")
+        mount_memory(memory)
         return StepRunner(
             session=tools.session,
             snapshots=tools.snapshots,
             mounter=self._made_mounter(),
-            runtime=tools.runtime(),
+            runtime=tools.runtime(f"{memory}/state"),
+            bundles=memory,
             network=self._network,
             volumes=self._volumes,
             policy=VolumePolicy(request.cache_scope or MACHINE_SCOPE, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off"),

@@ -109,10 +109,11 @@ def pack_layer(
     Reading, hashing and compressing overlap; memory is a few blocks a worker. Whatever fails, in `sink` too, is raised here, and no thread
     stays behind.
     """
-    return _compressed(tar_chunks(root, id_map=id_map, clamp_mtime_s=clamp_mtime_s), sink, compression=compression, level=level, workers=workers)
+    return compress(tar_chunks(root, id_map=id_map, clamp_mtime_s=clamp_mtime_s), sink, compression=compression, level=level, workers=workers)
 
 
-def _compressed(chunks: "Iterator[Buffer]", sink: "Sink", *, compression: Compression, level: int | None, workers: int | None) -> PackedLayer:
+def compress(chunks: "Iterator[Buffer]", sink: "Sink", *, compression: Compression, level: int | None = None, workers: int | None = None) -> PackedLayer:
+    """A tar that comes in pieces as a layer blob; see pack_layer."""
     used = encoder(compression, level)
     count = workers or min(os.cpu_count() or 1, _MAX_WORKERS)
     diff_hash, blob_hash = hashlib.sha256(), hashlib.sha256()

@@ -72,20 +72,25 @@ class Secrets:
         return data
 
 
+def mount_memory(directory: str) -> None:
+    """Make an empty directory one in memory, never swapped where the kernel can promise it (6.4)."""
+    try:
+        libc.mount("tmpfs", directory, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC, "mode=0700,noswap")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        mount.mount_tmpfs(directory, mode=0o700)
+
+
 class LentFiles:
-    """A directory in memory (never swapped where the kernel can promise it, 6.4), at the empty directory `directory`, for one step's secrets."""
+    """A directory in memory, at the empty directory `directory`, for one step's secrets."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._count = 0
 
     def __enter__(self) -> "LentFiles":
-        try:
-            libc.mount("tmpfs", self._directory, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC, "mode=0700,noswap")
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            mount.mount_tmpfs(self._directory, mode=0o700)
+        mount_memory(self._directory)
         return self
 
     def __exit__(self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None") -> None:

@@ -125,6 +125,27 @@ class ImageSource:
             found |= fetch.all(by_diff_id)
         return tuple(snapshot for diff_id in diff_ids if (snapshot := found[diff_id]) is not None)
 
+    def has_snapshot(self, snapshot: str) -> bool:
+        try:
+            return bool(self._snapshots.path(snapshot))
+        except Lost:
+            return False
+
+    def fetch_blob(self, pinned: PinnedImage, blob: Descriptor, session: "Session", *, on_progress: "Callable[[LayerProgress], None]") -> None:
+        """Bring a layer's blob into the store, leased, whether or not its files are here: a push needs the very bytes. Raises RegistryError."""
+        from chandlery.source.layer_fetch import LayerProgress
+
+        try:
+            self._store.blobs.lease(session, blob.digest)
+        except Lost:
+            done = 0
+            with self._store.blobs.ingest(session, blob.digest.algorithm) as ingest:
+                for piece in self.client().read_blob(pinned.reference, blob, is_hashed_by_caller=True):
+                    ingest.write(piece)
+                    done += len(piece)
+                    on_progress(LayerProgress(blob.digest, done, blob.size_bytes, len(piece)))
+                ingest.commit(blob.digest, blob.size_bytes)
+
     def pull(
         self, reference: Reference, platform: Platform, session: "Session", *, on_progress: "Callable[[LayerProgress], None]" = lambda _: None
     ) -> PullReceipt:
@@ -179,7 +200,10 @@ class ImageSource:
         if not rows or rows[0][0] == known.get("config"):
             return None
         config_digest = Digest(str(rows[0][0]))
-        config = image_config.decode(self._store.blobs.read(config_digest))
+        try:
+            config = image_config.decode(self._store.blobs.read(config_digest))
+        except Lost:
+            return None  # a name without an image: perhaps a registry has one
         if not platform_matches(Platform(config.os, config.architecture, config.variant), platform):
             return None
         layers, manifest_digest = self._local_layers(str(rows[0][1] or ""))

@@ -9,7 +9,7 @@ import time
 from chandlery.content.session import Session
 from chandlery.content.steplock import StepLocks
 from chandlery.content.store import Store
-from chandlery.errors import InternalError, Lost
+from chandlery.errors import Lost, LyingRegistry, StoreError
 from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Send = Callable[[], StreamedBlob]
 
 PACK_TIMEOUT_S = 3600.0
+_PIECE_BYTES = 1 << 20
 
 
 @value
@@ -41,13 +42,25 @@ class BlobForm:
 
 
 class LayerForms:
-    """`fetch(diff_id)` brings a base image's layer onto this machine and gives its snapshot's id."""
+    """`fetch(diff_id)` brings a base image's layer onto this machine and gives its snapshot's id; `fetch_blob(diff_id)` its blob, None where nobody has
+    it. `check` raises Cancelled once the build is to end."""
 
-    def __init__(self, store: Store, snapshots: SnapshotStore, session: Session, *, fetch: "Callable[[str], str]") -> None:
+    def __init__(
+        self,
+        store: Store,
+        snapshots: SnapshotStore,
+        session: Session,
+        *,
+        fetch: "Callable[[str], str]",
+        fetch_blob: "Callable[[str], Descriptor | None]" = lambda _: None,
+        check: "Callable[[], None]" = lambda: None,
+    ) -> None:
         self._store = store
         self._snapshots = snapshots
         self._session = session
         self._fetch = fetch
+        self._fetch_blob = fetch_blob
+        self._check = check
         self._locks = StepLocks(store.layout)
         self._known: dict[tuple[str, int | None], tuple[Digest, int]] = {}
 
@@ -71,7 +84,10 @@ class LayerForms:
 
     def has_diff_id(self, layer: LayerRef) -> bool:
         """Whether the diff id can be had without reading the layer."""
-        return bool(layer.diff_id) or self._snapshots.row(layer.snapshot).diff_id is not None
+        try:
+            return bool(layer.diff_id) or self._snapshots.row(layer.snapshot).diff_id is not None
+        except Lost:
+            return False
 
     def has_same_content(self, one: LayerRef, other: LayerRef) -> bool:
         """Whether two layers are the same but for modification times; sizes are compared before anything is read."""
@@ -87,13 +103,15 @@ class LayerForms:
         has to be packed goes to meanwhile; what fails there is raised.
         """
         name = layer.diff_id or layer.snapshot
-        with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S):
+        with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S, while_waiting=self._check):
             known = Digest(layer.diff_id) if layer.diff_id else self._known_diff_id(layer.snapshot, form.clamp_s)
             found = self._existing(known, form) if known is not None else None
             if found is None and known is not None and not layer.snapshot:
                 # a base image's layer comes with the blob that it was pulled as
                 self._fetch(layer.diff_id)
                 found = self._existing(known, form)
+            if known is not None and found is None and not layer.snapshot:
+                found = self._base_blob(known, form, report)
             return (known, found) if known is not None and found is not None else self._pack(layer, known, form, report, send)
 
     def existing_blob(self, diff_id: str) -> Descriptor | None:
@@ -113,6 +131,37 @@ class LayerForms:
                     self._session.lease(tx, "blob", digest)
                     return Descriptor(media_type, Digest(digest), size_bytes)
         return None
+
+    def _base_blob(self, diff_id: Digest, form: BlobForm, report: "Report | None") -> Descriptor | None:
+        """A layer that others packed, in the form that is wanted: our tar of its files would be another one, so its blob is fetched or compressed anew."""
+        found = self.existing_blob(diff_id) or self._fetch_blob(diff_id)
+        if found is None:
+            return None
+        compression = compression_of(found.media_type)
+        self.note_blob(diff_id, compression, found, "")
+        return found if compression is form.compression or not form.is_forced else self._transcoded(diff_id, found, form, report)
+
+    def _transcoded(self, diff_id: Digest, blob: Descriptor, form: BlobForm, report: "Report | None") -> Descriptor:
+        from chandlery.layer.compression import decompressed
+        from chandlery.layer.pack import compress
+
+        with self._store.blobs.open(blob.digest) as reader, self._store.blobs.ingest(self._session) as ingest:
+            done = 0
+
+            def sink(block: "bytes | bytearray | memoryview") -> None:
+                nonlocal done
+                done += ingest.write(block)
+                if report is not None:
+                    report("compressing", done, 0)
+
+            plain = decompressed(iter(lambda: reader.read(_PIECE_BYTES), b""), compression_of(blob.media_type))
+            packed = compress(plain, sink, compression=form.compression, level=form.level)
+            if packed.diff_id != diff_id:
+                raise LyingRegistry(f"blob {blob.digest} is not layer {diff_id}", code="registry.wrong-digest", hint="pull the base image again")
+            ingest.commit(packed.digest, packed.size_bytes)
+        made = Descriptor(packed.media_type, packed.digest, packed.size_bytes)
+        self.note_blob(diff_id, form.compression, made, packed.encoder)
+        return made
 
     def _pack(self, layer: LayerRef, known: Digest | None, form: BlobForm, report: "Report | None", send: "Send | None") -> tuple[Digest, Descriptor]:
         from contextlib import nullcontext
@@ -134,7 +183,8 @@ class LayerForms:
             clamp_s = None if layer.diff_id else form.clamp_s
             packed = pack_layer(self._snapshots.path(snapshot), sink, compression=form.compression, level=form.level, clamp_mtime_s=clamp_s)
             if known is not None and packed.diff_id != known:
-                raise InternalError(f"layer {known} packs as {packed.diff_id}", code="layer.unstable")
+                hint = "pull the base image again, or build from an image that is in a registry"
+                raise StoreError(f"nobody has the blob of layer {known} any more", code="store.base-lost", hint=hint)
             ingest.commit(packed.digest, packed.size_bytes)
             if sent is not None:
                 sent.finish(packed.digest)
@@ -178,7 +228,7 @@ class LayerForms:
             return Digest(row.diff_id), row.tar_size
         from chandlery.layer.pack import diff_id_of, digest_diff
 
-        with self._locks.hold(f"digest:{snapshot}", timeout_s=PACK_TIMEOUT_S):
+        with self._locks.hold(f"digest:{snapshot}", timeout_s=PACK_TIMEOUT_S, while_waiting=self._check):
             directory = self._snapshots.path(snapshot)
             if clamp_s is not None:
                 self._known[snapshot, clamp_s] = diff_id_of(directory, clamp_mtime_s=clamp_s)
@@ -200,6 +250,16 @@ class LayerForms:
         except Lost:
             pass  # pruned meanwhile: what was read still is what it is
         return str(digests.content_digest)
+
+
+def compression_of(media_type: str) -> "Compression":
+    """How a layer of a media type is compressed. Raises LyingRegistry for what no layer is."""
+    from chandlery.layer.compression import Compression
+
+    for kinds, compression in ((types.GZIP_LAYERS, Compression.GZIP), (types.ZSTD_LAYERS, Compression.ZSTD), (types.PLAIN_LAYERS, Compression.NONE)):
+        if media_type in kinds:
+            return compression
+    raise LyingRegistry(f"a layer of type {media_type} is not supported", code="registry.bad-manifest", hint="only layers of images can be packed")
 
 
 def layer_media_type(media_type: str, *, is_docker: bool) -> str:
