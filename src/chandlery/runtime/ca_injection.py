@@ -132,12 +132,16 @@ class TrustedInStep:
         if edited is not None and now == edited.after:
             self._put_back(edited)
             return
-        missing_before = self._extra if edited is None else _missing(kind, edited.before, self._extra)
-        cleaned = _subtracted(kind, now, missing_before)
+        cleaned = _subtracted_java(now) if kind == "java" else ca_certs.subtract_from_bundle(now, self._missing_before(edited))
         if edited is not None and cleaned == edited.before:
             self._put_back(edited)
         elif cleaned != now:
             self._write(path, cleaned, footprint.stat_at(self._rootfs, path))
+
+    def _missing_before(self, edited: _Edited | None) -> "Sequence[bytes]":
+        """Those of ours that the image's own bundle didn't have: only they are taken away."""
+        present = set(ca_certs.certificates_in(edited.before)) if edited is not None else set()
+        return [certificate for certificate in self._extra if certificate not in present]
 
     def _put_back(self, edited: _Edited) -> None:
         self._write(edited.path, edited.before, edited.stat)
@@ -193,7 +197,7 @@ class TrustedInStep:
             os.close(fd)
 
     def _make_directories(self, path: str) -> None:
-        """With the mode and group that Debian's package gives the last, should it find ours."""
+        """Should a package of their owner's be installed, it sets their mode and group as if it had made them."""
         parts = path.split("/")
         for depth in range(1, len(parts) + 1):
             here, parent = "/".join(parts[:depth]), "/".join(parts[: depth - 1])
@@ -204,9 +208,6 @@ class TrustedInStep:
             fd = footprint.open_directory(self._rootfs, real_parent)
             try:
                 os.mkdir(parts[depth - 1], 0o755, dir_fd=fd)
-                if here == _ANCHORS and self._resolve("etc/debian_version"):
-                    os.chown(parts[depth - 1], 0, 50, dir_fd=fd)
-                    os.chmod(parts[depth - 1], 0o2775, dir_fd=fd)
             finally:
                 os.close(fd)
             made = f"{real_parent}/{parts[depth - 1]}" if real_parent else parts[depth - 1]
@@ -295,19 +296,11 @@ def _added(kind: str, data: bytes, extra: "Sequence[bytes]") -> bytes:
         return data
 
 
-def _subtracted(kind: str, data: bytes, extra: "Sequence[bytes]") -> bytes:
-    if kind == "pem":
-        return ca_certs.subtract_from_bundle(data, extra)
+def _subtracted_java(data: bytes) -> bytes:
     try:
-        return trust_store.subtract(data, extra)
+        return trust_store.subtract(data, _PREFIX)
     except trust_store.NotATrustStore:
         return data
-
-
-def _missing(kind: str, before: bytes, extra: "Sequence[bytes]") -> list[bytes]:
-    """Those of ours that the image's own store didn't have: only they are taken away."""
-    present = set(ca_certs.certificates_in(before) if kind == "pem" else trust_store.certificates_in(before))
-    return [certificate for certificate in extra if certificate not in present]
 
 
 def _variables(bundle: str, env: "Sequence[str]") -> list[str]:

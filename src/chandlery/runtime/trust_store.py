@@ -32,6 +32,7 @@ class _Entry:
     """One of a JKS, as it is in the file; `certificate` is DER, empty for a private key."""
 
     raw: bytes
+    alias: bytes
     certificate: bytes
 
 
@@ -58,28 +59,17 @@ def add(store: bytes, extra: "Iterable[bytes]", alias_prefix: str) -> bytes:
     return _write_pkcs12([*_pkcs12_certificates(store), *made12])
 
 
-def subtract(store: bytes, extra: "Iterable[bytes]") -> bytes:
-    """`store` without one occurrence, the last, of each of `extra`. Raises NotATrustStore."""
-    unwanted = set(extra)
+def subtract(store: bytes, alias_mark: str) -> bytes:
+    """`store` without the certificates whose alias contains `alias_mark`: ours, also where a tool imported them under a longer name
+    ("debian:chandlery-..."). Raises NotATrustStore."""
+    mark = alias_mark.encode()
     if _is_jks(store):
         entries = _jks_entries(store)
-        kept = _kept([entry.certificate for entry in entries], unwanted)
-        return store if len(kept) == len(entries) else _write_jks([entries[position] for position in kept])
+        kept = [entry for entry in entries if mark not in entry.alias or not entry.certificate]
+        return store if len(kept) == len(entries) else _write_jks(kept)
     certificates = _pkcs12_certificates(store)
-    kept = _kept([_der(one) for one in certificates], unwanted)
-    return store if len(kept) == len(certificates) else _write_pkcs12([certificates[position] for position in kept])
-
-
-def _kept(keys: "Sequence[bytes]", unwanted: set[bytes]) -> list[int]:
-    """The positions that stay."""
-    remaining = set(unwanted)
-    kept: list[int] = []
-    for position in range(len(keys) - 1, -1, -1):
-        if keys[position] in remaining:
-            remaining.discard(keys[position])
-        else:
-            kept.insert(0, position)
-    return kept
+    kept12 = [one for one in certificates if mark not in (one.friendly_name or b"")]
+    return store if len(kept12) == len(certificates) else _write_pkcs12(kept12)
 
 
 def _is_jks(store: bytes) -> bool:
@@ -105,16 +95,17 @@ def _jks_entries(store: bytes) -> list[_Entry]:
 
 def _jks_entry_at(store: bytes, start: int) -> tuple[_Entry, int]:
     (tag,) = struct.unpack_from(">I", store, start)
-    at = _after_text(store, start + 4) + 8  # alias, date
+    alias_end = _after_text(store, start + 4)
+    alias, at = store[start + 6 : alias_end], alias_end + 8  # a date follows
     if tag == _TRUSTED:
         certificate, at = _certificate_at(store, at)
-        return _Entry(store[start:at], certificate), at
+        return _Entry(store[start:at], alias, certificate), at
     (key_length,) = struct.unpack_from(">I", store, at)
     (chain_length,) = struct.unpack_from(">I", store, at + 4 + key_length)
     at += 8 + key_length
     for _ in range(chain_length):
         _, at = _certificate_at(store, at)
-    return _Entry(store[start:at], b""), at
+    return _Entry(store[start:at], alias, b""), at
 
 
 def _certificate_at(store: bytes, at: int) -> tuple[bytes, int]:
@@ -135,7 +126,7 @@ def _jks_entry(alias: str, certificate: bytes) -> _Entry:
     # Aliases are ASCII, for which Java's modified UTF-8 is the same; the date is the epoch, which Java takes.
     name, kind = alias.encode("ascii"), b"X.509"
     head = struct.pack(">IH", _TRUSTED, len(name)) + name + struct.pack(">Q", 0)
-    return _Entry(head + struct.pack(">H", len(kind)) + kind + struct.pack(">I", len(certificate)) + certificate, certificate)
+    return _Entry(head + struct.pack(">H", len(kind)) + kind + struct.pack(">I", len(certificate)) + certificate, name, certificate)
 
 
 def _write_jks(entries: "Sequence[_Entry]") -> bytes:
