@@ -144,7 +144,7 @@ class PlainDisplay:
         self._say(event.step, [*rest, self._end(self._tally.step(event.step, event.at_s), event)])
 
     def _end(self, step: StepView, event: StepFinished) -> str:
-        details = [event.detail] if event.detail else []
+        details = [harmless(event.detail)] if event.detail else []
         if event.bytes_moved:
             details.append(f"{size_text(event.bytes_moved)} moved")
         detail = f" ({', '.join(details)})" if details else ""

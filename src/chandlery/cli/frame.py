@@ -72,7 +72,7 @@ def _step(step: StepView, now_s: float, columns: int, palette: Palette) -> str:
     seconds = f" {step.seconds(now_s):.1f}s"
     name = f" => {_WORDS.get(step.outcome or Outcome.DONE, '')}{harmless(step.name)}"
     if step.outcome is Outcome.CACHED and step.detail:
-        name += f" ({step.detail})"
+        name += f" ({harmless(step.detail)})"
     if step.bytes_moved and step.finished_at_s:
         name += f" ({size_text(step.bytes_moved)} moved)"
     left = cut(name, max(0, columns - len(seconds)))

@@ -26,7 +26,7 @@ def harmless(text: str, *, keeps_colour: bool = False) -> str:
         return f"\x1d[{match[1]}m" if is_colour else ""
 
     # a colour's escape is put aside as 0x1d while controls are removed, so none in the text must pass for one
-    plain = re.sub(_CONTROL, "", re.sub(_SEQUENCE, sequence, text.replace("\x1d", "").replace("\t", "    ")).replace("\x1d[", "\ue0f0"))
+    plain = re.sub(_CONTROL, "", re.sub(_SEQUENCE, sequence, text.replace("\x1d", "").replace("\t", "    ").replace("\n", " ")).replace("\x1d[", "\ue0f0"))
     return plain.replace("\ue0f0", "\x1b[") + _RESET if coloured else plain
 
 

@@ -70,6 +70,8 @@ class Tally:
                     event.at_s, event.outcome, event.detail, event.error_message or event.error_code, event.bytes_moved,
                 )  # fmt: skip
             case Warned():
+                if event.step:
+                    self.step(event.step, event.at_s)
                 if event.message not in self.warnings:
                     self.warnings.append(event.message)
             case BuildFinished():
