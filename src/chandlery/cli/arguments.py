@@ -1,168 +1,154 @@
-"""Argument parsing as a user of docker's command line expects it, on argparse.
+"""Argument parsing as a user of docker's command line expects it.
 
-Booleans take `--push`, `--push=true` and `--push=false`; defaults come from the configuration's table of the command and from CHANDLERY_<FLAG>, put in front
-of what was typed, so that a flag on the command line wins and repeatable flags add up. What can't be parsed is a RequestError, never an exit from in here,
-and an unknown flag names the nearest known one.
+Booleans take `--push`, `--push=true` and `--push=false`; values stand behind `=`, a space, or directly behind a short flag, and short booleans can be joined
+(-it). Defaults come from the configuration's table of the command and from CHANDLERY_<FLAG>, put in front of what was typed, so that a flag on the command
+line wins and repeatable flags add up. What can't be parsed is a RequestError, and an unknown flag names the nearest known one.
+
+This is argparse's work, and not argparse, because that takes a sixth of a fully cached build's time for translations and formatters that it may need later.
 """
 
-import argparse
-
+from chandlery.cli.options import FLAG, MANY, REQUIRED, REST, SOME, Parser
 from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
     from typing import Any, NoReturn
 
     from chandlery.config import Settings
 
-_WIDEST_NAME = 34
 _TRUE, _FALSE = ("true", "1", "t"), ("false", "0", "f")
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises RequestError (request.usage, request.unknown-flag) instead of ending the process."""
+class Arguments:
+    """What was given, an attribute for each option and word."""
 
-    def error(self, message: str) -> "NoReturn":
-        raise RequestError(message, code="request.usage", hint=f"'{self.prog} --help' lists the options")
+    if TYPE_CHECKING:
 
-    def format_help(self) -> str:
-        """As docker's: the usage in one line, then every option with its words in one column."""
+        def __getattr__(self, name: str) -> "Any": ...
+
+
+def parse(name: str, command: "ModuleType", arguments: list[str], settings: "Settings") -> Arguments:
+    """A command's arguments, defaults applied. Raises RequestError (request.usage, request.unknown-flag, config.unknown-key); SystemExit for --help."""
+    parser = Parser(f"chandlery {name}", command.SUMMARY)
+    command.add_arguments(parser)
+    reader = _Reader(parser)
+    reader.read(_defaults(name, parser, settings))
+    reader.read(arguments)
+    return reader.finish()
+
+
+class _Reader:
+    """Fills in the arguments of one command line, argument by argument."""
+
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
+        self._options = {name: option for option in parser.options for name in option.names}
+        self._words: list[str] = []
+        self._given: dict[str, Any] = {
+            option.dest: [] if option.kind == MANY else False if option.kind == FLAG else option.default for option in parser.options
+        }
+        # where a command of somebody else's follows, nothing behind our words is a flag of ours
+        self._own_words = next((at for at, word in enumerate(parser.words) if word.kind == REST), None)
+
+    def read(self, arguments: list[str]) -> None:
+        pending = iter(arguments)
+        for argument in pending:
+            if self._own_words is not None and len(self._words) >= self._own_words:
+                self._words += [argument, *pending]
+            elif argument == "--":
+                self._words += pending
+            elif argument.startswith("--"):
+                name, equals, text = argument.partition("=")
+                self._take(name, text if equals else None, pending)
+            elif argument.startswith("-") and argument != "-":
+                self._short(argument, pending)
+            else:
+                self._words.append(argument)
+
+    def finish(self) -> Arguments:
+        left = self._words
+        for at, word in enumerate(self._parser.words):
+            is_list = word.kind in (SOME, REST)
+            if not left and word.kind in (REQUIRED, SOME):
+                missing = " ".join(other.metavar for other in self._parser.words[at:] if other.kind in (REQUIRED, SOME))
+                raise self._wrong(f"{missing} is missing")
+            if left and word.choices and left[0] not in word.choices:
+                raise self._wrong(f"{word.metavar} can't be {left[0]!r}: choose from {', '.join(word.choices)}")
+            self._given[word.dest] = left if is_list else left[0] if left else word.default
+            left = [] if is_list else left[1:]
+        if left:
+            raise RequestError(f"unexpected argument {left[0]!r}", code="request.usage", hint=f"'{self._parser.prog} --help' shows what it takes")
+        arguments = Arguments()
+        arguments.__dict__.update(self._given)
+        return arguments
+
+    def _short(self, argument: str, pending: "Iterator[str]") -> None:
+        """-f VALUE, -fVALUE, -f=VALUE, or booleans in a row of which the last may have a value: -it, -qf FILE."""
+        at = 1
+        while at < len(argument):
+            name, rest = "-" + argument[at], argument[at + 1 :]
+            option = self._options.get(name)
+            if option is None or option.kind != FLAG or rest.startswith("="):
+                self._take(name if option or at > 1 or name == "-h" else argument.partition("=")[0], rest.removeprefix("=") if rest else None, pending)
+                return
+            self._given[option.dest] = True
+            at += 1
+
+    def _take(self, name: str, text: str | None, pending: "Iterator[str]") -> None:
+        option = self._options.get(name)
+        if option is None:
+            if name in ("-h", "--help"):
+                self._help()
+            hint = nearest(name, list(self._options)) or f"'{self._parser.prog} --help' lists the options"
+            raise RequestError(f"unknown flag {name}", code="request.unknown-flag", hint=hint)
+        if option.kind == FLAG:
+            self._given[option.dest] = text is None or self._is_true(name, text)
+            return
+        if text is None:
+            text = next(pending, None)
+        if text is None:
+            raise self._wrong(f"{name} needs a value")
+        if option.choices and text not in option.choices:
+            raise self._wrong(f"{name} can't be {text!r}: choose from {', '.join(option.choices)}")
+        if option.kind == MANY:
+            self._given[option.dest].append(text)
+        else:
+            self._given[option.dest] = text
+
+    def _is_true(self, name: str, text: str) -> bool:
+        if text.lower() not in _TRUE + _FALSE:
+            raise RequestError(f"{name} takes true or false, not {text!r}", code="request.usage", hint=f"write {name} or {name}=false")
+        return text.lower() in _TRUE
+
+    def _help(self) -> "NoReturn":
         from shutil import get_terminal_size
 
-        columns = max(60, get_terminal_size((120, 24)).columns)
-        words = [_placeholder(action) for action in self._actions if not action.option_strings]
-        paragraphs = [f"Usage: {' '.join([self.prog, '[OPTIONS]', *words])}", _wrapped(self.description or "", columns)]
-        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
-        for title, chosen in (
-            ("Arguments", [action for action in shown if not action.option_strings and action.help]),
-            ("Options", [action for action in shown if action.option_strings]),
-        ):
-            if chosen:
-                paragraphs.append("\n".join([f"{title}:", *_rows(chosen, columns)]))
-        notes = [_wrapped(line, columns) for line in self.epilog.split("\n")] if self.epilog else []
-        return "\n\n".join([*paragraphs, *(["\n".join(notes)] if notes else [])]) + "\n"
+        from chandlery.cli.help_text import help_text
 
-    def flag(self, *names: str, help: str, dest: str = "") -> None:
-        """A boolean flag."""
-        options: dict[str, Any] = {"dest": dest} if dest else {}
-        self.add_argument(*names, action="store_true", help=help, **options)
+        print(help_text(self._parser, max(60, get_terminal_size((120, 24)).columns)))
+        raise SystemExit(0)
 
-    def many(self, *names: str, help: str, metavar: str = "STRING", dest: str = "") -> None:
-        """A flag that may be given many times."""
-        options: dict[str, Any] = {"dest": dest} if dest else {}
-        self.add_argument(*names, action="append", default=[], help=help, metavar=metavar, **options)
-
-    def one(self, *names: str, help: str, metavar: str = "STRING", default: str = "", dest: str = "") -> None:
-        """A flag with one value."""
-        options: dict[str, Any] = {"dest": dest} if dest else {}
-        self.add_argument(*names, default=default, help=help, metavar=metavar, **options)
-
-
-def _placeholder(action: argparse.Action) -> str:
-    word = str(action.metavar or action.dest.upper())
-    if action.nargs == argparse.REMAINDER:
-        return f"[{word}...]"
-    return f"[{word}]" if action.nargs == "?" else f"{word} [{word}...]" if action.nargs == "+" else word
-
-
-def _rows(actions: list[argparse.Action], columns: int) -> list[str]:
-    rows = [_row(action) for action in actions]
-    width = min(_WIDEST_NAME, max(len(left) for left, _ in rows))
-    lines = []
-    for left, right in rows:
-        first, *more = _wrapped(right, columns - width - 5).split("\n")
-        if len(left) > width:
-            lines.append(f"  {left}")
-            left = ""
-        lines += [f"  {left.ljust(width)}   {first}".rstrip(), *(f"  {'':{width}}   {line}" for line in more)]
-    return lines
-
-
-def _row(action: argparse.Action) -> tuple[str, str]:
-    """An option's names and its words; short names stand before the column of long ones."""
-    short = [name for name in action.option_strings if not name.startswith("--")]
-    long = [name for name in action.option_strings if name.startswith("--")]
-    left = _placeholder(action) if not action.option_strings else ", ".join([*short, *long]) if short else f"    {long[0]}"
-    if action.option_strings and action.nargs != 0:
-        left += f" {action.metavar or action.dest.upper()}"
-    words = action.help or ""
-    if action.choices and action.option_strings:
-        words += f": {', '.join(map(str, action.choices))}"
-    has_default = isinstance(action.default, str) and action.default not in ("", "default", argparse.SUPPRESS)
-    return left, f"{words} (default {action.default})" if has_default and action.option_strings else words
-
-
-def _wrapped(text: str, columns: int) -> str:
-    from textwrap import fill
-
-    return fill(text, columns, break_long_words=False, break_on_hyphens=False)
-
-
-def parse(name: str, command: "ModuleType", arguments: list[str], settings: "Settings") -> argparse.Namespace:
-    """The namespace of a command's arguments, defaults applied."""
-    parser = Parser(prog=f"chandlery {name}", description=command.SUMMARY, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.add_arguments(parser)
-    booleans = {option for action in parser._actions if isinstance(action, argparse._StoreTrueAction) for option in action.option_strings}
-    given = [*_defaults(name, parser, settings), *arguments]
-    given, rest = _split_command(given, parser)
-    known, unknown = parser.parse_known_args(_booleans(given, booleans) + rest)
-    if unknown:
-        raise _unknown_flag(unknown[0], parser)
-    return known
-
-
-def _split_command(arguments: list[str], parser: Parser) -> tuple[list[str], list[str]]:
-    """What is for us, and, where a command of somebody else's follows (chandlery run), that: nothing in it is a flag of ours."""
-    if not any(action.nargs == argparse.REMAINDER for action in parser._actions):
-        return arguments, []
-    valued = {option for action in parser._actions if action.nargs is None for option in action.option_strings}
-    at = 0
-    while at < len(arguments) and arguments[at].startswith("-") and arguments[at] != "--":
-        at += 2 if arguments[at] in valued else 1
-    return arguments[:at], arguments[at:]
-
-
-def _booleans(arguments: list[str], booleans: set[str]) -> list[str]:
-    """`--flag=true` as `--flag`; `--flag=false` takes earlier ones back."""
-    out: list[str] = []
-    for at, argument in enumerate(arguments):
-        if argument == "--":
-            return out + arguments[at:]
-        flag, equals, text = argument.partition("=")
-        if not equals or flag not in booleans:
-            out.append(argument)
-        elif text.lower() in _TRUE:
-            out.append(flag)
-        elif text.lower() in _FALSE:
-            out = [earlier for earlier in out if earlier != flag]
-        else:
-            raise RequestError(f"{flag} takes true or false, not {text!r}", code="request.usage", hint=f"write {flag} or {flag}=false")
-    return out
+    def _wrong(self, message: str) -> RequestError:
+        return RequestError(message, code="request.usage", hint=f"'{self._parser.prog} --help' lists the options")
 
 
 def _defaults(name: str, parser: Parser, settings: "Settings") -> list[str]:
     """Arguments from the configuration's table of the command, then from the environment."""
-    flags = {option[2:]: action for action in parser._actions for option in action.option_strings if option.startswith("--") and option != "--help"}
+    flags = [flag[2:] for option in parser.options for flag in option.names if flag.startswith("--")]
     out: list[str] = []
     for key, text in settings.defaults(name):
         if key not in flags:
             raise RequestError(
-                f"the configuration sets {key!r} for 'chandlery {name}', which has no such option", code="config.unknown-key", hint=nearest(key, list(flags))
+                f"the configuration sets {key!r} for 'chandlery {name}', which has no such option", code="config.unknown-key", hint=nearest(key, flags)
             )
         out.append(f"--{key}={text}")
+    environment = settings.environment
     for flag in flags:
-        text = settings.environment.get("CHANDLERY_" + flag.replace("-", "_").upper(), "")
+        text = environment.get("CHANDLERY_" + flag.replace("-", "_").upper(), "")
         out.extend(f"--{flag}={line}" for line in text.split("\n") if line)
     return out
-
-
-def _unknown_flag(argument: str, parser: Parser) -> RequestError:
-    flag = argument.partition("=")[0]
-    if not flag.startswith("-"):
-        return RequestError(f"unexpected argument {argument!r}", code="request.usage", hint=f"'{parser.prog} --help' shows what it takes")
-    known = [option for action in parser._actions for option in action.option_strings]
-    return RequestError(f"unknown flag {flag}", code="request.unknown-flag", hint=nearest(flag, known) or f"'{parser.prog} --help' lists the options")
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -2,9 +2,8 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Make a base image from distribution packages, reproducible for the same package versions; mirrors and keys are those of this machine's apt."
@@ -12,16 +11,16 @@ _VARIANTS = ("extract", "custom", "essential", "apt", "required", "minbase", "bu
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("action", choices=("create",), help="create: install the packages and name the image")
-    parser.add_argument("name", metavar="NAME", help="the image's name")
+    parser.word("action", choices=("create",), help="create: install the packages and name the image")
+    parser.word("name", help="the image's name")
     parser.one("--suite", help="the release, for example bookworm (default: this machine's own)")
     parser.many("--include", help="packages to install, with what they depend on; separated by commas", metavar="PACKAGE,...")
-    parser.add_argument("--variant", choices=_VARIANTS, default="minbase", help="which packages are there besides (mmdebstrap's variants)")
+    parser.one("--variant", help="which packages are there besides (mmdebstrap's variants)", metavar="VARIANT", choices=_VARIANTS, default="minbase")
     parser.flag("-q", "--quiet", help="print the image id alone, at the end")
     parser.one("--root", help="the store's directory", metavar="DIR")
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.cli.settings import apply
     from chandlery.cli.signals import as_cancelled
     from chandlery.content.session import clean_dead_sessions

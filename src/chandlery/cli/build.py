@@ -1,16 +1,15 @@
 """`chandlery build`: arguments to a BuildRequest, the build on this machine, and what is left to write afterwards (iidfile, metadata)."""
 
 import os
-from argparse import SUPPRESS
 from shlex import quote
 
+from chandlery.cli.options import OPTIONAL
 from chandlery.errors import ChandleryError, RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
     from chandlery.engine.request import BuildRequest, BuildResult
 
@@ -35,16 +34,16 @@ _OFF = ("false", "0", "disabled=true")
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("context", nargs="?", metavar="PATH | URL | -", help="the build context")
+    parser.word("context", kind=OPTIONAL, metavar="PATH | URL | -", help="the build context", default=None)
     _add_inputs(parser)
     _add_running(parser)
     _add_outputs(parser)
     for flag in _LATER:
-        parser.add_argument(flag, action="append", default=[], help=SUPPRESS, dest="later:" + flag)
+        parser.many(flag, dest="later:" + flag)
     for flag in ("--compress", "--squash", "--rm", "--force-rm"):
-        parser.flag(flag, help=SUPPRESS, dest="ignored")
+        parser.flag(flag, dest="ignored")
     for flag in ("--isolation", "--security-opt"):
-        parser.many(flag, help=SUPPRESS, dest="ignored_option")
+        parser.many(flag, dest="ignored_option")
     parser.epilog = (
         f"Not supported, and refused with the reason: {', '.join(_LATER)}.\nAccepted and ignored, as by buildx: --compress, --squash, --rm, --force-rm,"
         " --isolation, --security-opt.\n\nAny option's default can be set: CHANDLERY_NO_CACHE=true, or no-cache = true under [build] in chandlery.toml."
@@ -83,7 +82,11 @@ def _add_running(parser: "Parser") -> None:
 def _add_outputs(parser: "Parser") -> None:
     parser.many("-t", "--tag", help="name of the image", metavar="NAME[:TAG]", dest="tag")
     parser.many(
-        "-o", "--output", help="what to make of the result: DIRECTORY, or type=local|tar|oci|docker|image|registry|cacheonly,...", metavar="SPEC", dest="output"
+        "-o",
+        "--output",
+        help="what to make of the result: DIRECTORY, or type=TYPE,...; types: local, tar, oci, docker, image, registry, cacheonly",
+        metavar="SPEC",
+        dest="output",
     )
     parser.flag("--push", help="as --output=type=registry")
     parser.flag("--load", help="as --output=type=docker: put the image in the store")
@@ -94,7 +97,7 @@ def _add_outputs(parser: "Parser") -> None:
     parser.one("--root", help="the store's directory", metavar="DIR")
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     """Build; 0, or an error's exit status. Files asked for are written only where their content is true."""
     from chandlery.cli.build_request import to_request
     from chandlery.cli.progress import open_display
@@ -130,7 +133,7 @@ def _name_root(error: ChandleryError, root: str) -> None:
         error.reproduce += f" --root {quote(os.path.abspath(root))}"  # type: ignore[attr-defined]
 
 
-def _refuse_later(arguments: "argparse.Namespace") -> None:
+def _refuse_later(arguments: "Arguments") -> None:
     for name, given in vars(arguments).items():
         if not name.startswith("later:") or not given:
             continue
@@ -142,7 +145,7 @@ def _refuse_later(arguments: "argparse.Namespace") -> None:
         raise RequestError(f"{flag} is not supported: {_LATER[flag]}", code="request.unsupported-flag", hint="leave it away")
 
 
-def _write_results(arguments: "argparse.Namespace", request: "BuildRequest", result: "BuildResult") -> None:
+def _write_results(arguments: "Arguments", request: "BuildRequest", result: "BuildResult") -> None:
     if arguments.iidfile:
         _write(arguments.iidfile, result.config_digest or result.image_digest)
     if arguments.metadata_file:

@@ -16,10 +16,10 @@ from chandlery.runtime.secrets import SecretSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping
     from typing import IO
 
+    from chandlery.cli.arguments import Arguments
     from chandlery.config import Settings
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -32,7 +32,7 @@ _LIMITS = {
 }  # fmt: skip
 
 
-def to_request(arguments: "argparse.Namespace", settings: "Settings") -> BuildRequest:
+def to_request(arguments: "Arguments", settings: "Settings") -> BuildRequest:
     """The request that the arguments describe. Raises RequestError."""
     environment = settings.environment
     context, context_tar, text = _inputs(arguments)
@@ -69,7 +69,7 @@ def to_request(arguments: "argparse.Namespace", settings: "Settings") -> BuildRe
     )
 
 
-def _inputs(arguments: "argparse.Namespace") -> "tuple[str, str, str | None]":
+def _inputs(arguments: "Arguments") -> "tuple[str, str, str | None]":
     """(context, file with a tar context, Dockerfile's text): standard input is read here and only here."""
     if arguments.context == "-" and arguments.file == "-":
         raise RequestError("the context and the Dockerfile can't both come from standard input", code="request.usage", hint="give one of them a path")
@@ -207,7 +207,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _limits(arguments: "argparse.Namespace") -> Limits:
+def _limits(arguments: "Arguments") -> Limits:
     given: dict[str, str] = {}
     for item in arguments.resource:
         for part in item.split(","):
@@ -241,7 +241,7 @@ def _ulimit(item: str) -> Ulimit:
         raise RequestError(f"--ulimit {item!r} is not understood", code="request.bad-ulimit", hint="write --ulimit nofile=1024:2048") from error
 
 
-def _outputs(arguments: "argparse.Namespace") -> tuple[Output, ...]:
+def _outputs(arguments: "Arguments") -> tuple[Output, ...]:
     outputs = [parse_output(item) for item in arguments.output]
     if arguments.push:
         images = [at for at, output in enumerate(outputs) if output.kind is OutputKind.IMAGE]
@@ -255,7 +255,7 @@ def _outputs(arguments: "argparse.Namespace") -> tuple[Output, ...]:
     return tuple(outputs)
 
 
-def _check_names(arguments: "argparse.Namespace", outputs: list[Output]) -> None:
+def _check_names(arguments: "Arguments", outputs: list[Output]) -> None:
     for name in (*arguments.tag, *(name for output in outputs for name in output.option("name").split(",") if name)):
         if reference.parse(name).digest is not None:
             raise RequestError(f"{name} has a digest: an image's digest follows from what it is", code="reference.malformed", hint="leave the digest away")

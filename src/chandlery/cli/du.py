@@ -9,9 +9,8 @@ from chandlery.cli.settings import apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Show what takes space in the store, and what could go."
@@ -25,7 +24,7 @@ def add_arguments(parser: "Parser") -> None:
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.content.filters import parse_filters
     from chandlery.content.store import Store
     from chandlery.content.usage import usage

@@ -5,26 +5,26 @@ import time
 
 from chandlery.cli.amounts import age_text, size_text, table
 from chandlery.cli.open_shelf import add_store_arguments, open_shelf
+from chandlery.cli.options import OPTIONAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "List the images of the store."
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("repository", nargs="?", default="", help="only names that begin so")
+    parser.word("repository", kind=OPTIONAL, help="only names that begin so")
     parser.flag("-q", "--quiet", help="print ids alone", dest="quiet")
     parser.flag("--no-trunc", help="print whole digests")
     parser.one("--format", help="table or json", default="table")
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     with open_shelf(arguments, settings) as shelf:
         found = [image for image in shelf.all() if image.familiar.startswith(arguments.repository)]
     ids = [str(image.config_digest) if arguments.no_trunc else image.config_digest.hex[:12] for image in found]

@@ -3,12 +3,12 @@
 import json
 
 from chandlery.cli.open_shelf import add_store_arguments, open_shelf
+from chandlery.cli.options import SOME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
     from chandlery.engine.shelf import ImageShelf, StoredImage
 
@@ -16,11 +16,11 @@ SUMMARY = "Show images' configurations, layers and digests as JSON."
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("image", nargs="+", help="a name, an id, or the beginning of an id")
+    parser.word("image", kind=SOME, help="a name, an id, or the beginning of an id")
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     with open_shelf(arguments, settings) as shelf:
         documents = [_document(shelf, shelf.find(text)) for text in arguments.image]
     print(json.dumps(documents, indent=2, ensure_ascii=False))

@@ -8,9 +8,8 @@ from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Read images from an archive (docker save, OCI layout) or an OCI layout directory."
@@ -22,7 +21,7 @@ def add_arguments(parser: "Parser") -> None:
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     if not arguments.input and os.isatty(sys.stdin.fileno()):
         raise RequestError("there is nothing to load", code="request.terminal", hint="use -i FILE, or pipe an archive in")
     with open_shelf(arguments, settings) as shelf:

@@ -7,10 +7,10 @@ from chandlery.cli.signals import as_cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
     from chandlery.engine.shelf import ImageShelf
 
@@ -25,7 +25,7 @@ def add_registry_arguments(parser: "Parser") -> None:
 
 
 @contextlib.contextmanager
-def open_shelf(arguments: "argparse.Namespace", settings: "Settings") -> "Iterator[ImageShelf]":
+def open_shelf(arguments: "Arguments", settings: "Settings") -> "Iterator[ImageShelf]":
     """A shelf for one command; what it warns of goes to standard error."""
     import sys
 

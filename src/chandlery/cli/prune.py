@@ -10,9 +10,8 @@ from chandlery.quantities import parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Free space in the store: never what a running build uses, nor what a named image needs."
@@ -31,7 +30,7 @@ def add_arguments(parser: "Parser") -> None:
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.content.gc import PrunePolicy
     from chandlery.content.store import Store
     from chandlery.wiring import prune

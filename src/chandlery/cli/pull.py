@@ -5,9 +5,8 @@ from chandlery.cli.open_shelf import add_registry_arguments, open_shelf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
     from chandlery.source.layer_fetch import LayerProgress
 
@@ -15,12 +14,12 @@ SUMMARY = "Fetch an image from a registry; what is here already isn't moved."
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("image", help="[REGISTRY/]REPOSITORY[:TAG|@DIGEST]")
+    parser.word("image", help="[REGISTRY/]REPOSITORY[:TAG|@DIGEST]")
     parser.flag("-q", "--quiet", help="print the image's name alone", dest="quiet")
     add_registry_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.cli.transfer_progress import TransferProgress
 
     shown = TransferProgress("pulling")

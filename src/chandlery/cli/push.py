@@ -7,22 +7,21 @@ from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Send an image to a registry; blobs that are there already aren't moved."
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("image", help="[REGISTRY/]REPOSITORY[:TAG]")
+    parser.word("image", help="[REGISTRY/]REPOSITORY[:TAG]")
     parser.one("--compression", help="of layers that were never packed: gzip, zstd or uncompressed", default="gzip")
     parser.flag("-q", "--quiet", help="print the digest alone", dest="quiet")
     add_registry_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.cli.transfer_progress import TransferProgress
 
     if arguments.compression not in COMPRESSIONS:

@@ -4,13 +4,13 @@ import os
 import sys
 
 from chandlery.cli.open_shelf import add_registry_arguments, open_shelf
+from chandlery.cli.options import OPTIONAL, REST
 from chandlery.errors import Cancelled, NotFound, RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
     from chandlery.engine.shelf import ImageShelf, StoredImage
 
@@ -18,27 +18,24 @@ SUMMARY = "Run a command in an image, to try it; nothing of it is kept."
 
 
 def add_arguments(parser: "Parser") -> None:
-    import argparse
-
-    parser.add_argument("image", nargs="?", default="", help="a name or an id; a name that isn't here is pulled")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run instead of the image's command")
+    parser.word("image", kind=OPTIONAL, help="a name or an id; a name that isn't here is pulled")
+    parser.word("command", kind=REST, help="what to run instead of the image's command")
     parser.one("--failed", help="instead of an image: the RUN step at which a build failed, with its files, mounts and network", metavar="BUILD", dest="failed")
     parser.many("-e", "--env", help="set a variable, or hand on one of the environment", metavar="KEY[=VALUE]", dest="env")
     parser.many("-v", "--volume", help="a directory or file of this machine", metavar="SOURCE:TARGET[:ro]", dest="volume")
     parser.one("-w", "--workdir", help="the working directory", metavar="DIR", dest="workdir")
     parser.one("-u", "--user", help="user[:group], names or numbers", metavar="USER", dest="user")
-    parser.add_argument("--entrypoint", default=None, metavar="COMMAND", help="instead of the image's entrypoint")
+    parser.one("--entrypoint", help="instead of the image's entrypoint", metavar="COMMAND", default=None)
     parser.one("--network", help="default (isolated, with the internet), none or host", default="default")
     parser.many("--add-host", help="a host name (HOST:IP)", metavar="HOST:IP")
     parser.one("-m", "--memory", help="memory limit", metavar="BYTES", dest="memory")
     parser.flag("-i", "--interactive", help="standard input is the command's", dest="interactive")
     parser.flag("-t", "--tty", help="the terminal is the command's", dest="tty")
-    parser.flag("-it", help="as -i -t", dest="tty")
     parser.flag("--rm", help="accepted for docker's sake: nothing is kept anyway", dest="ignored")
     add_registry_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     if arguments.failed:
         return _run_failed(arguments, settings)
     if not arguments.image:
@@ -46,7 +43,7 @@ def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
     return _run_image(arguments, settings)
 
 
-def _run_failed(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def _run_failed(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.engine.again import run_again
     from chandlery.events import Event, StepLog
 
@@ -60,7 +57,7 @@ def _run_failed(arguments: "argparse.Namespace", settings: "Settings") -> int:
         return run_again(shelf.tools, arguments.failed, command=command, is_interactive=is_interactive, sink=show).code
 
 
-def _run_image(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def _run_image(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.cli.build_request import parse_host, parse_network
     from chandlery.engine.trial import Trial, run_trial
     from chandlery.linux.cgroup import Limits

@@ -4,26 +4,26 @@ import os
 import sys
 
 from chandlery.cli.open_shelf import add_store_arguments, open_shelf
+from chandlery.cli.options import SOME
 from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Write images to one archive."
 
 
 def add_arguments(parser: "Parser") -> None:
-    parser.add_argument("image", nargs="+", help="names or ids")
+    parser.word("image", kind=SOME, help="names or ids")
     parser.one("-o", "--output", help="the file to write (default: standard output)", metavar="FILE", dest="output")
     parser.one("--format", help="docker (what docker load reads; an OCI layout too) or oci", default="docker")
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.engine.destination import Destination
 
     if arguments.format not in ("docker", "oci"):

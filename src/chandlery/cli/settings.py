@@ -6,13 +6,12 @@ from chandlery.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
+    from chandlery.cli.arguments import Arguments
     from chandlery.config import Settings
     from chandlery.engine.request import BuildRequest
 
 
-def apply(arguments: "argparse.Namespace", settings: "Settings") -> "Settings":
+def apply(arguments: "Arguments", settings: "Settings") -> "Settings":
     """The settings with this command line's flags on top."""
     root = getattr(arguments, "root", "")
     insecure = tuple(getattr(arguments, "insecure_registry", ()))

@@ -5,9 +5,8 @@ from chandlery.cli.settings import apply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
-    from chandlery.cli.arguments import Parser
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
     from chandlery.config import Settings
 
 SUMMARY = "Check every record, snapshot, blob and image of the store; exit status 1 if something is wrong."
@@ -17,7 +16,7 @@ def add_arguments(parser: "Parser") -> None:
     add_store_arguments(parser)
 
 
-def run(arguments: "argparse.Namespace", settings: "Settings") -> int:
+def run(arguments: "Arguments", settings: "Settings") -> int:
     from chandlery.content.store import Store
     from chandlery.content.verify import verify
 
