@@ -28,10 +28,10 @@ class Destination:
             return self._file
         try:
             place = os.path.realpath(self._path)
-            if _is_regular(self._path):
+            if _may_be_replaced(self._path):
                 os.makedirs(os.path.dirname(place), exist_ok=True)
                 self._temporary, self._place = f"{os.path.dirname(place)}/.chandlery-{os.getpid()}.tmp", place
-            self._file = open(self._temporary or self._path, "wb")
+            self._file = open(self._temporary or self._path, "wb" if self._temporary else "ab")
         except OSError as error:
             raise self._unwritable(error) from error
         return self._file
@@ -57,7 +57,9 @@ class Destination:
         )
 
 
-def _is_regular(path: str) -> bool:
+def _may_be_replaced(path: str) -> bool:
+    if os.path.abspath(path).startswith(("/dev/", "/proc/")):
+        return False  # /dev/stdout may lead to a file, but it is the open one that is meant
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
