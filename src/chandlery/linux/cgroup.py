@@ -202,7 +202,7 @@ def _is_unified() -> bool:
 
 def _all_bases(*, is_unified: bool) -> dict[str, str]:
     """Where cgroups of ours may be, by hierarchy; links (cpu -> cpu,cpuacct) are other names of the same."""
-    names = [""] if is_unified else [name for name in os.listdir(_ROOT) if not os.path.islink(os.path.join(_ROOT, name))]
+    names = [""] if is_unified else _subdirectories(_ROOT)
     bases = {name: os.path.join(_ROOT, name, _OURS) for name in names}
     return {name: base for name, base in bases.items() if os.path.isdir(base)}
 

@@ -51,7 +51,13 @@ RUNTIME_TARGETS = ("/proc", "/dev", "/sys")
 
 
 def config(
-    spec: StepSpec, *, network_path: str = "", cgroup_path: str = "", seccomp: "Document | None" = None, annotations: "Mapping[str, str] | None" = None
+    spec: StepSpec,
+    *,
+    network_path: str = "",
+    cgroup_path: str = "",
+    seccomp: "Document | None" = None,
+    annotations: "Mapping[str, str] | None" = None,
+    has_terminal: bool = False,
 ) -> "Document":
     """The bundle's document. `network_path` is the namespace for an isolated step (empty: a new, empty one)."""
     linux: Document = {
@@ -66,7 +72,7 @@ def config(
         linux["seccomp"] = seccomp
     document: Document = {
         "ociVersion": "1.0.2",
-        "process": _process(spec),
+        "process": _process(spec) | {"terminal": has_terminal},
         "root": {"path": spec.rootfs, "readonly": False},
         "hostname": spec.hostname,
         "mounts": _mounts(spec),
@@ -88,7 +94,6 @@ def _process(spec: StepSpec) -> "Document":
     granted = list(CAPABILITIES)
     effective = granted if spec.user.uid == 0 else []
     return {
-        "terminal": False,
         "user": {"uid": spec.user.uid, "gid": spec.user.gid, "additionalGids": list(spec.user.groups), "umask": 0o022},
         "args": list(spec.argv),
         "env": _environment(spec),

@@ -107,6 +107,8 @@ class OciCliRuntime:
             cgroup_path=cgroup.runtime_path if cgroup is not None and self._dialect.makes_own_cgroup else "",
             seccomp=seccomp.profile() if compiled is None else None,
             annotations={"run.oci.seccomp_bpf_data": compiled} if compiled is not None else None,
+            # The runtime then makes a terminal for the step and passes ours through: Ctrl-C is the step's own affair.
+            has_terminal=spec.is_interactive and os.isatty(0),
         )
         bundle.write(bundle_dir, document)
 

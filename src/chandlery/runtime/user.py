@@ -1,7 +1,7 @@
 """Whom a step runs as: USER's text against the step's own /etc/passwd and /etc/group.
 
-The rules are Docker's: a name must be known, a number needn't be; a user's supplementary groups count only where no group was named. The
-files are opened inside the root, whatever links the image has. https://docs.docker.com/reference/dockerfile/#user
+The rules are Docker's: a name must be known, a number needn't be; a user's supplementary groups count only where no group was named; the primary group is
+always one of the supplementary ones, so that a set-gid program or newgrp can't take it away (CVE-2022-36109). The files are opened inside the root, whatever links the image has. https://docs.docker.com/reference/dockerfile/#user
 """
 
 import os
@@ -36,9 +36,10 @@ def resolve(rootfs: str, text: str) -> StepUser:
     accounts, groups = _accounts(rootfs), _groups(rootfs)
     account = _find_account(user_text or "0", accounts)
     if not group_text:
-        supplementary = tuple(sorted({group.gid for group in groups if account.name and account.name in group.members} - {account.gid}))
+        supplementary = tuple(sorted({group.gid for group in groups if account.name and account.name in group.members} | {account.gid}))
         return StepUser(account.uid, account.gid, supplementary, account.home)
-    return StepUser(account.uid, _find_group(group_text, groups), (), account.home)
+    gid = _find_group(group_text, groups)
+    return StepUser(account.uid, gid, (gid,), account.home)
 
 
 def _find_account(text: str, accounts: list[_Account]) -> _Account:
