@@ -1,10 +1,12 @@
 """SIGINT, SIGTERM and SIGHUP as the exception Cancelled in the main thread; a second one ends the process at once.
 
-A signal that is ignored when the process starts (nohup, a shell's background job) stays ignored."""
+A hang-up that is ignored when the process starts (nohup) stays ignored."""
 
 import contextlib
 import os
-import signal
+
+# the module without its Python half, which makes an enumeration of every signal
+import _signal as signal
 
 from chandlery.errors import Cancelled
 
@@ -25,7 +27,7 @@ def as_cancelled() -> "Iterator[None]":
         seen.append(number)
         raise Cancelled(number)
 
-    heeded = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
