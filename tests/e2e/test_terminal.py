@@ -27,7 +27,7 @@ def context(tmp_path: Path) -> Path:
     return made
 
 
-def build(context: Path, *arguments: str, columns: int = 70, rows: int = 20, interrupts: bytes = b"") -> tuple[int, Terminal]:
+def build(context: Path, *arguments: str, columns: int = 90, rows: int = 20, interrupts: bytes = b"") -> tuple[int, Terminal]:
     """Run a build in a terminal; Ctrl-C once `interrupts` was printed. Its exit status and the terminal afterwards."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -62,15 +62,14 @@ def test_a_build_leaves_one_clean_state(context: Path) -> None:
 
     assert (status, again) == (0, 0)
     lines = terminal.lines()
-    assert [line[:32] for line in lines[:4]] == [
-        lines[0][:32],
-        " => [1/2] COPY busybox /bin/",
-        ' => [2/2] RUN ["/bin/busybox", "',
-        " => exporting to image",
-    ] or lines[0].endswith("(3/3) FINISHED")
-    assert sum(line.startswith("[+] Building") for line in lines) == 1
-    assert not any("line 3" in line for line in lines)
-    assert lines[-3:-1] == ["  image    shop:1", lines[-2]]
+    assert lines[0].startswith("[+] Building")
+    assert lines[0].endswith(" (3/3) FINISHED")
+    assert [line[:24] for line in lines[1:4]] == [" => [1/2] COPY busybox /", ' => [2/2] RUN ["/bin/bus', " => exporting to image  "]
+    assert {len(line) for line in lines[1:4]} == {90}
+    assert lines[4] == ""
+    assert lines[5].endswith("0 of 2 steps cached, nothing moved")
+    assert lines[6] == " image   shop:1"
+    assert [line.split()[0] for line in lines[7:9]] == ["id", "log"]
     assert terminal.modes == set()
     assert sum(line.startswith(" => CACHED") for line in cached.lines()) == 2
     assert any("2 of 2 steps cached, nothing moved" in line for line in cached.lines())

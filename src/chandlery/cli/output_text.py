@@ -4,7 +4,9 @@ A step's output is untrusted: a sequence that moves the cursor, sets the title o
 Bytes that aren't UTF-8 become U+FFFD. Nothing here knows a display.
 """
 
-import re
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
 
 _MAX_PENDING_BYTES = 64 << 10
 # ECMA-48: CSI; OSC, DCS, SOS, PM, APC up to their terminator; other escapes
@@ -17,6 +19,8 @@ def harmless(text: str, *, keeps_colour: bool = False) -> str:
     """One line without control characters; colours stay where wanted, and end with the line."""
     if text.isascii() and text.isprintable():
         return text
+    import re
+
     coloured = False
 
     def sequence(match: "re.Match[str]") -> str:

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from chandlery.engine.request import BuildResult
 
 _MOST_STEPS = 8
-_LONGEST_NAME = 72
+_LONGEST_NAME = 70
 
 
 def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_steps: bool, log_path: str = "", palette: Palette = COLOURLESS) -> list[str]:
     """`lists_steps`: name each step that ran with its seconds. `log_path` is the log's, "" where there is none."""
     lines = [palette.paint(palette.strong, _first(tally, result, now_s))]
     if result is not None and result.names:
-        lines.append(f"  image    {', '.join(result.names)}")
+        lines.append(f" image   {', '.join(result.names)}")
     if result is not None and (result.config_digest or result.image_digest):
-        lines.append(f"  id       {result.config_digest or result.image_digest}")
+        lines.append(f" id      {result.config_digest or result.image_digest}")
     if result is not None and result.image_digest not in ("", result.config_digest):
-        lines.append(f"  digest   {result.image_digest}")
+        lines.append(f" digest  {result.image_digest}")
     if lists_steps:
         lines += _steps(tally, now_s)
-    lines += [palette.paint(palette.warning, f"  warning  {harmless(text)}") for text in tally.warnings]
+    lines += [palette.paint(palette.warning, f" warning {harmless(text)}") for text in tally.warnings]
     if log_path:
-        lines.append(f"  log      {log_path}")
+        lines.append(f" log     {log_path}")
     return lines
 
 
@@ -53,10 +53,10 @@ def _steps(tally: Tally, now_s: float) -> list[str]:
     """The steps that took time, in their order; the longest ones where they are many, and the rest in one line."""
     ran = [step for step in tally.in_order() if step.outcome is not Outcome.CACHED and (step.is_instruction or step.seconds(now_s) >= 0.05)]
     shown = ran if len(ran) <= _MOST_STEPS else sorted(ran, key=lambda step: -step.seconds(now_s))[: _MOST_STEPS - 1]
-    lines = [f"{step.seconds(now_s):6.1f}s   {_name(step)}" for step in sorted(shown, key=lambda step: step.number)]
+    lines = [f"{step.seconds(now_s):7.1f}s {_name(step)}" for step in sorted(shown, key=lambda step: step.number)]
     rest = [step for step in ran if step not in shown]
     if rest:
-        lines.append(f"{sum(step.seconds(now_s) for step in rest):6.1f}s   in {len(rest)} other steps")
+        lines.append(f"{sum(step.seconds(now_s) for step in rest):7.1f}s in {len(rest)} other steps")
     return lines
 
 

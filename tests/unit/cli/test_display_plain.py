@@ -37,7 +37,7 @@ def test_a_cached_build_reads_like_buildx() -> None:
 
     assert lines(out)[:7] == ["#1 [build 1/2] RUN step 1", "#1 CACHED", "", "#2 [build 2/2] RUN step 2", "#2 CACHED", "", lines(out)[6]]
     assert lines(out)[6] == "Built in 0.05s, 2 of 2 steps cached, nothing moved"
-    assert lines(out)[7:9] == ["  image    shop:1", "  id       sha256:" + "1" * 64]
+    assert lines(out)[7:9] == [" image   shop:1", " id      sha256:" + "1" * 64]
 
 
 def test_pieces_of_a_line_are_joined() -> None:

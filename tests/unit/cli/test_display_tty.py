@@ -78,7 +78,7 @@ def test_the_last_state_stands_alone_in_the_scrollback() -> None:
         " => ERROR [build 2/2] RUN mvn package" + " " * 38 + " 1.0s",
         "",
         "Failed after 2.0s, 0 of 2 steps cached, 12.3MB moved",
-        "  warning  the registry can't be reached",
+        " warning the registry can't be reached",
     ]
 
 

@@ -15,18 +15,18 @@ def tally(events: list[Event]) -> Tally:
 def test_a_cached_build_takes_three_lines() -> None:
     assert summary(tally(recorded.cached()), recorded.RESULT, 1000.05, lists_steps=True) == [
         "Built in 0.05s, 3 of 3 steps cached, nothing moved",
-        "  image    shop:1",
-        "  id       sha256:" + "1" * 64,
+        " image   shop:1",
+        " id      sha256:" + "1" * 64,
     ]
 
 
 def test_a_failed_build_says_what_ran_and_where_the_log_is() -> None:
     assert summary(tally(recorded.failed()), None, 1002.0, lists_steps=True, log_path="/logs/abc.log") == [
         "Failed after 2.0s, 0 of 2 steps cached, 12.3MB moved",
-        "   1.0s   [build 1/2] FROM docker.io/library/maven (12.3MB moved)",
-        "   1.0s   [build 2/2] RUN mvn package  failed",
-        "  warning  the registry can't be reached",
-        "  log      /logs/abc.log",
+        "    1.0s [build 1/2] FROM docker.io/library/maven (12.3MB moved)",
+        "    1.0s [build 2/2] RUN mvn package  failed",
+        " warning the registry can't be reached",
+        " log     /logs/abc.log",
     ]
 
 
@@ -38,8 +38,8 @@ def test_many_steps_are_told_by_the_longest() -> None:
     lines = summary(tally([*events, BuildFinished("abc123", 1020.0)]), recorded.RESULT, 1020.0, lists_steps=True)
 
     assert len(lines) <= 12
-    assert lines[3:5] == ["  14.0s   [s 14/20] RUN x", "  15.0s   [s 15/20] RUN x"]
-    assert lines[-1] == "  91.0s   in 13 other steps"
+    assert lines[3:5] == ["   14.0s [s 14/20] RUN x", "   15.0s [s 15/20] RUN x"]
+    assert lines[-1] == "   91.0s in 13 other steps"
 
 
 def test_a_stopped_build_is_not_called_failed() -> None:
