@@ -1,7 +1,8 @@
 """Whom a step runs as: USER's text against the step's own /etc/passwd and /etc/group.
 
-The rules are Docker's: a name must be known, a number needn't be; a user's supplementary groups count only where no group was named; the primary group is
-always one of the supplementary ones, so that a set-gid program or newgrp can't take it away (CVE-2022-36109). The files are opened inside the root, whatever links the image has. https://docs.docker.com/reference/dockerfile/#user
+The rules are Docker's: a name must be known, a number needn't be; a user's supplementary groups count only where no group was named; the
+primary group is always one of the supplementary ones, so that a set-gid program or newgrp can't take it away (CVE-2022-36109). The files are
+opened inside the root, whatever links the image has. https://docs.docker.com/reference/dockerfile/#user
 """
 
 import os
