@@ -19,9 +19,15 @@ class StepView:
         self.error = ""
         self.bytes_moved = 0
         self.progress: dict[str, tuple[int, int, str]] = {}
+        self.kind = ""
 
     def seconds(self, now_s: float) -> float:
         return max(0.0, (self.finished_at_s or now_s) - self.started_at_s)
+
+    def count(self, label: str, part: tuple[int, int, str]) -> None:
+        """Progress of one part of what the step is doing: a layer, a blob. What began last is what it is doing."""
+        self.kind = _kind(label)
+        self.progress[label] = part
 
     @property
     def is_instruction(self) -> bool:
@@ -31,19 +37,25 @@ class StepView:
         return bool(bracket) and place.startswith("[") and len(numbers) == 2 and all(number.isdigit() for number in numbers)
 
     def progress_text(self) -> str:
-        """ "31.2MB / 88MB, 2 of 5"."""
+        """ "pushing 31.2MB / 88MB, 2 of 5"."""
         from chandlery.cli.amounts import size_text
 
         done, total, parts_done, parts, unit = self.moved()
         texts = [size_text(number) if unit == "B" else f"{number} {unit}" for number in (done, total)]
         amount = f"{texts[0]} / {texts[1]}" if total else texts[0]
-        return f"{amount}, {parts_done} of {parts}" if parts > 1 else amount
+        verb = f"{self.kind} " if self.kind not in ("", "sha256") else ""
+        return f"{verb}{amount}, {parts_done} of {parts}" if parts > 1 and total else f"{verb}{amount}"
 
     def moved(self) -> tuple[int, int, int, int, str]:
-        """(done, total, parts done, parts, unit) of all progress; total 0 where a part's isn't known."""
-        parts = list(self.progress.values())
+        """(done, total, parts done, parts, unit) of what it is doing now; total 0 where a part's isn't known."""
+        parts = [part for label, part in self.progress.items() if _kind(label) == self.kind]
         total = sum(part[1] for part in parts) if all(part[1] for part in parts) else 0
         return sum(part[0] for part in parts), total, sum(1 for done, size, _ in parts if size and done >= size), len(parts), parts[0][2] if parts else "B"
+
+
+def _kind(label: str) -> str:
+    """ "pushing" of "pushing", "compressing" of "compressing layer 2", "sha256" of a digest."""
+    return label.partition(" ")[0].partition(":")[0]
 
 
 class Tally:
@@ -63,7 +75,7 @@ class Tally:
             case StepStarted():
                 self.step(event.step, event.at_s).name = event.name
             case StepProgress():
-                self.step(event.step, event.at_s).progress[event.label] = (event.done, event.total, event.unit)
+                self.step(event.step, event.at_s).count(event.label, (event.done, event.total, event.unit))
             case StepFinished():
                 step = self.step(event.step, event.at_s)
                 step.finished_at_s, step.outcome, step.detail, step.error, step.bytes_moved = (

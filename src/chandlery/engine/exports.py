@@ -142,7 +142,10 @@ class Exports:
             self._clamp_s,
         )
         is_docker = chosen.option("oci-mediatypes", "false" if chosen.kind is OutputKind.DOCKER else "true") in ("false", "0") and wanted != "zstd"
-        made = [self._forms.blob(layer, form, report=step.progress, send=send) for layer in result.layers]
+        made = [
+            self._forms.blob(layer, form, report=lambda verb, done, total, number=number: step.progress(f"{verb} layer {number}", done, total), send=send)
+            for number, layer in enumerate(result.layers, 1)
+        ]
         config = assemble.assemble(self._recipe, result.layers, tuple(diff_id for diff_id, _ in made))
         layers = tuple(Descriptor(layer_media_type(blob.media_type, is_docker=is_docker), blob.digest, blob.size_bytes) for _, blob in made)
         return assemble.with_manifest(config, layers, is_docker=is_docker)
