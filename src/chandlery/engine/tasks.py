@@ -140,12 +140,16 @@ class BuildTasks:
             if not _may_be_twins(record, key, older, files) or (leased := self._records.look_up(record.key)) is None:
                 continue
             try:
-                if leased.result == record.result and self._worker().has_same_content(older.layers[-1], files.layers[-1]):
+                if leased.result == record.result and self._has_same_top(older, files):
                     self._adopt(vertex, key, leased, older)
                     return TwinFound(action.vertex, older, leased.result)
             except Lost:
                 continue
         return NoTwin(action.vertex)
+
+    def _has_same_top(self, older: FileSystem, parent: FileSystem) -> bool:
+        one, other = older.layers[-1], parent.layers[-1]
+        return _is_one_layer(one, other) or self._worker().has_same_content(one, other)
 
     def _adopt(self, vertex: Vertex, key: CacheKey, record: StepRecord, parent: FileSystem) -> None:
         """Let the keys of this build name the older chain, so that the next build hits at once."""
@@ -268,13 +272,17 @@ class _Shown:
         self.step().finish(outcome, detail=detail, failure=failure)
 
 
+def _is_one_layer(one: LayerRef, other: LayerRef) -> bool:
+    return (one.snapshot, one.diff_id) == (other.snapshot, other.diff_id)
+
+
 def _may_be_twins(record: StepRecord, key: CacheKey, older: FileSystem, parent: FileSystem) -> bool:
     """Whether it is worth comparing contents: same height, same layers but the topmost, and the operation reads the same beside its parent."""
     import json
 
-    if not older.layers or len(older.layers) != len(parent.layers) or older.layers[-1] == parent.layers[-1]:
+    if not older.layers or len(older.layers) != len(parent.layers):
         return False
-    if [(layer.snapshot, layer.diff_id) for layer in older.layers[:-1]] != [(layer.snapshot, layer.diff_id) for layer in parent.layers[:-1]]:
+    if not all(_is_one_layer(*pair) for pair in zip(older.layers[:-1], parent.layers[:-1], strict=True)):
         return False
     one, other = (json.loads(document)["inputs"][1:] for document in (record.document, key.document))
     return bool(one == other)

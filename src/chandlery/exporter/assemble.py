@@ -49,7 +49,7 @@ def _timed(recipe: ImageRecipe, made: tuple[LayerRef, ...]) -> tuple[HistoryEntr
         created_by = entry.created_by
         if not entry.is_empty_layer:
             layer = next(waiting)
-            now, created_by = layer.created or now, layer.created_by or created_by
+            now, created_by = layer.created or now, created_by or layer.created_by
         stated = recipe.epoch if recipe.epoch and (now > recipe.epoch or not entry.is_empty_layer) else now
         entries.append(replace(entry, created=stated, created_by=created_by))
     return tuple(entries)

@@ -27,6 +27,16 @@ def compile_component(pattern: str) -> "Callable[[str], object]":
         return lambda _: False
 
 
+def is_malformed(pattern: str) -> bool:
+    """Whether a source pattern has a component that can't be understood: an open bracket, an empty range, a backslash at the end."""
+    try:
+        for part in pattern.split("/"):
+            re.compile(_expression(part), re.DOTALL)
+    except (re.error, ValueError):
+        return True
+    return False
+
+
 def _expression(pattern: str) -> str:
     out, at = [], 0
     while at < len(pattern):

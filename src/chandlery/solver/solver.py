@@ -53,7 +53,7 @@ class State(StrEnum):
 class _Progress:
     """What is known of one vertex."""
 
-    __slots__ = ("by_content", "has_digests", "has_twinned", "is_hit", "result", "revocations", "state")
+    __slots__ = ("by_content", "has_digests", "has_twinned", "is_hit", "is_older", "result", "revocations", "state")
 
     def __init__(self) -> None:
         self.state = State.IDLE
@@ -62,6 +62,7 @@ class _Progress:
         self.has_digests = False
         self.has_twinned = False
         self.is_hit = False
+        self.is_older = False  # its result is that of another chain key, under which what follows was recorded
         self.revocations = 0
 
 
@@ -111,7 +112,8 @@ class Solver:
             case Wanted():
                 return self._demand_all(self._graph.targets)
             case KeyFound():
-                self._of(fact.vertex).is_hit = True
+                known = self._of(fact.vertex)
+                known.is_hit, known.is_older = True, known.state is State.LOOKING_BY_CONTENT
                 return self._finish(fact.vertex, fact.result)
             case KeyMissing():
                 return self._missed(self._same_as[fact.vertex])
@@ -191,7 +193,7 @@ class Solver:
         if described.is_cache_ignored or not described.inputs or isinstance(described.op, ExportOp):
             return False
         root = self._of(described.inputs[0])
-        return not root.is_hit and isinstance(self._vertex(self._same_as[described.inputs[0]]).op, FileOp | ExecOp)
+        return (root.is_older or not root.is_hit) and isinstance(self._vertex(self._same_as[described.inputs[0]]).op, FileOp | ExecOp)
 
     def _digested(self, vertex: int, digests: "dict[int, Digest]") -> list[Action]:
         known, described = self._progress[vertex], self._vertex(vertex)
@@ -203,7 +205,8 @@ class Solver:
     def _twin_found(self, fact: TwinFound) -> list[Action]:
         parent = self._of(self._vertex(self._same_as[fact.vertex]).inputs[0])
         parent.result = fact.parent_result
-        self._of(fact.vertex).is_hit = True
+        known = self._of(fact.vertex)
+        known.is_hit = known.is_older = True
         return self._finish(fact.vertex, fact.result)
 
     def _finish(self, vertex: int, result: object) -> list[Action]:
@@ -230,7 +233,7 @@ class Solver:
 
     def _forget(self, vertex: int) -> None:
         known = self._progress[vertex]
-        known.state, known.result, known.is_hit = State.IDLE, None, False
+        known.state, known.result, known.is_hit, known.is_older = State.IDLE, None, False, False
         known.has_digests = known.has_twinned = False
         known.by_content = None
 

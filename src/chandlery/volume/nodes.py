@@ -5,6 +5,7 @@ and without anything of overlayfs; `user.` attributes are kept. Links are never 
 may point anywhere.
 """
 
+import errno
 import os
 import stat
 
@@ -12,6 +13,8 @@ from chandlery.linux import xattr
 from chandlery.volume.tree import Entry, EntryType, Version
 
 _COPY_CHUNK = 1 << 30
+_READ_CHUNK = 1 << 20
+_NO_RANGE = frozenset({errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
 FILE_MODE = 0o1777
 DIRECTORY_MODE = 0o3777
 
@@ -51,17 +54,28 @@ def copy(source: str, target: str, found: os.stat_result) -> None:
 
 
 def copy_content(source: str, target: str) -> None:
-    """Copy the bytes of a file to a new file, by sharing blocks where the file system can (copy_file_range(2))."""
+    """Copy the bytes of a file to a new file, by sharing blocks where the file systems can (copy_file_range(2) refuses most pairs of two)."""
     into = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         out = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             while os.copy_file_range(out, into, _COPY_CHUNK):
                 pass
+        except OSError as error:
+            if error.errno not in _NO_RANGE:
+                raise
+            while data := os.read(out, _READ_CHUNK):
+                _write_all(into, data)
         finally:
             os.close(out)
     finally:
         os.close(into)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
 
 
 def set_metadata(path: str, found: os.stat_result, kept: tuple[tuple[str, bytes], ...]) -> None:

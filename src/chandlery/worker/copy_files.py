@@ -259,10 +259,8 @@ class Copier:
 
 
 def with_mode(mode: int, wanted: int | None) -> int:
-    """Permission bits after --chmod: set-uid, set-gid and sticky of the source stay unless four digits were given."""
-    if wanted is None:
-        return mode & 0o7777
-    return wanted if wanted > 0o777 else (mode & 0o7000) | wanted
+    """Permission bits after --chmod, which replaces all of them, as in the newest BuildKit (fsutil's copyFileInfo)."""
+    return mode & 0o7777 if wanted is None else wanted
 
 
 def copy_xattrs(source: int, target: int, *, all_of_them: bool) -> None:

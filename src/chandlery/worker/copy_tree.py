@@ -1,7 +1,7 @@
 """One selected source to one target path, with the rules of COPY as BuildKit has them (tonistiigi/fsutil, copy).
 
-A target that ends in "/" is a directory; missing parents are made 0755 for --chown's owner. Of a selected directory the content is copied; the target
-directory itself keeps its mode, a subdirectory that exists gets the source's. Nothing changes between file and directory, or through a link
+A target that ends in "/" is a directory; missing parents are made with --chmod's mode (else 0755) for --chown's owner. Of a selected directory the content
+is copied; the target directory itself keeps its mode, a subdirectory that exists gets the source's. Nothing changes between file and directory, or through a link
 inside the target: that is an error. First everything is planned and directories are made, then the files are copied (copy_files.py).
 """
 
@@ -13,7 +13,7 @@ from chandlery.linux import xattr
 from chandlery.snapshot.tree import Entry, clean, join, open_directory, resolve
 from chandlery.worker.copy_files import Copier, Group, Options, copy_xattrs, with_mode
 from chandlery.worker.manifest import Manifest
-from chandlery.worker.target import ROOT, is_a_directory, not_a_directory
+from chandlery.worker.target import FRESH_MODE, ROOT, is_a_directory, not_a_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,18 +56,19 @@ class TreeCopy:
     def prepare(self, path: str, name: str, *, is_directory: bool) -> str:
         """Make the target's missing directories; where exactly a source of this name goes."""
         owner: Owner = self.options.owner or ROOT
+        mode = FRESH_MODE if self.options.mode is None else self.options.mode & 0o777
         target = self.target
         cleaned = clean(path)
         parent = cleaned if path.endswith("/") else cleaned.rpartition("/")[0]
-        target.make_directories(resolve(target, parent), owner)
+        target.make_directories(resolve(target, parent), owner, mode)
         place = resolve(target, cleaned)
         found = target.lookup(place)
         if is_directory:
             if found is None:
-                target.make_directories(place, owner)
+                target.make_directories(place, owner, mode)
         elif found is not None and found.is_directory:
             place = join(place, name)
-        target.make_directories(place.rpartition("/")[0], owner)
+        target.make_directories(place.rpartition("/")[0], owner, mode)
         return place
 
     def _copy_content(self, source: str, place: str) -> None:

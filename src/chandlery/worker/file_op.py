@@ -63,6 +63,7 @@ class FileOpReport:
     files: int
     size_bytes: int
     manifest: bytes = b""
+    warnings: tuple[str, ...] = ()
 
 
 def apply(
@@ -84,12 +85,12 @@ def apply(
                 case InlineFileAction():
                     work.write(action)
                 case MakeDirAction():
-                    owner = parse_owner(action.owner, target, unknown=ROOT) if action.owner else ROOT
+                    owner = work.owner(action.owner) or ROOT
                     target.make_directories(resolve(target, action.path), owner)
         target.finish()
     except OSError as error:
         raise translated(error, "the files can't be copied") from error
-    return FileOpReport(work.files, work.bytes, work.written.encode())
+    return FileOpReport(work.files, work.bytes, work.written.encode(), tuple(work.warnings))
 
 
 class _Work:
@@ -101,10 +102,14 @@ class _Work:
         self.written = Manifest()
         self.files = 0
         self.bytes = 0
+        self.warnings: list[str] = []
+
+    def owner(self, text: str) -> "Owner | None":
+        return parse_owner(text, self.target, self.warnings.append) if text else None
 
     def copy(self, action: CopyAction) -> None:
         source = self.inputs[action.input]
-        owner = parse_owner(action.owner, self.target) if action.owner else None
+        owner = self.owner(action.owner)
         if isinstance(source, HttpInput):
             tree: ViewTree | LocalContext = _HttpTree(source)
             matches = [Match(source.file_name, os.path.basename(source.path))]
@@ -157,8 +162,8 @@ class _Work:
 
     def write(self, action: InlineFileAction) -> None:
         """A heredoc."""
-        owner = parse_owner(action.owner, self.target) if action.owner else ROOT
-        copy = TreeCopy(ViewTree(self.target.root), self.target, Options(owner), written=self.written)
+        owner = self.owner(action.owner) or ROOT
+        copy = TreeCopy(ViewTree(self.target.root), self.target, Options(owner, action.mode), written=self.written)
         self.target.begin()
         place = copy.prepare(action.target, action.name, is_directory=False)
         self.target.make_room(place)

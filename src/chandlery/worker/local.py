@@ -77,7 +77,7 @@ class LocalWorker:
         """Make the vertex's layer. Raises StepFailed, InputError, MachineError, Lost, Cancelled."""
         match vertex.op:
             case FileOp():
-                return self._file(vertex, vertex.op, inputs)
+                return self._file(vertex, vertex.op, inputs, step)
             case ExecOp():
                 return self._exec(vertex.op, inputs, step, is_fresh=is_fresh)
         raise InternalError(f"{type(vertex.op).__name__} is not a step")
@@ -92,7 +92,7 @@ class LocalWorker:
     def has_same_content(self, one: LayerRef, other: LayerRef) -> bool:
         return self._forms.has_same_content(one, other)
 
-    def _file(self, vertex: Vertex, op: FileOp, inputs: tuple[object, ...]) -> Made:
+    def _file(self, vertex: Vertex, op: FileOp, inputs: tuple[object, ...], step: "Reporter") -> Made:
         base = self._forms.directories(_files(inputs[0]))
         before = self._previous(vertex)
         active = self._snapshots.prepare(self._session)
@@ -105,6 +105,8 @@ class LocalWorker:
         except BaseException:
             self._snapshots.discard(active)
             raise
+        for warning in report.warnings:
+            step.warn("copy.owner", warning)
         if report.manifest:
             manifest.write(self._store.layout.snapshot(snapshot), report.manifest)
         return Made(snapshot, report.size_bytes)

@@ -1,6 +1,7 @@
 """Who owns what COPY, ADD and WORKDIR make: --chown's text, with names looked up in the image's own /etc/passwd and /etc/group.
 
 As in BuildKit: a number alone is user and group alike; a name alone takes the group of its passwd line; names are only looked up where there are names.
+A name that isn't there is root's (a group: the user's own), which BuildKit keeps to itself and we say.
 """
 
 from chandlery.errors import InputError
@@ -8,47 +9,53 @@ from chandlery.snapshot.tree import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chandlery.worker.target import Target
 
     Owner = tuple[int, int]
+    Warn = Callable[[str], None]
 
 _MAX_ID = 2**32 - 2
 _MAX_BYTES = 16 << 20
 
 
-def parse_owner(text: str, target: "Target", *, unknown: "Owner | None" = None) -> "Owner":
-    """uid and gid of "user[:group]". A name that isn't there is `unknown`'s, or raises InputError (code copy.unknown-user, copy.unknown-group)."""
+def parse_owner(text: str, target: "Target", warn: "Warn") -> "Owner":
+    """uid and gid of "user[:group]". Raises InputError (copy.unknown-user, copy.unknown-group) for a name where there is no image to look it up in."""
     user, colon, group = text.partition(":")
-    uid, gid = _user(user, target, unknown)
+    uid, gid = _user(user, target, warn)
     if colon and group:
-        gid = _group(group, target, unknown)
+        found = _group(group, target, warn)
+        gid = gid if found is None else found
     return uid, gid
 
 
-def _user(user: str, target: "Target", unknown: "Owner | None") -> "Owner":
+def _user(user: str, target: "Target", warn: "Warn") -> "Owner":
     number = _number(user)
     if number is not None:
         return number, number
     for fields in _lines(target, "etc/passwd"):
         if fields[0] == user and len(fields) >= 4:
             return _number(fields[2]) or 0, _number(fields[3]) or 0
-    if unknown is not None:
-        return unknown
-    hint = "create the user in an earlier RUN, or give numeric ids"
-    raise InputError(f"there is no user {user!r} in the image's /etc/passwd", code="copy.unknown-user", hint=hint)
+    problem = f"there is no user {user!r} in the image's /etc/passwd"
+    if target.base is None:
+        raise InputError(problem, code="copy.unknown-user", hint="create the user in an earlier RUN, or give numeric ids")
+    warn(f"{problem}: root owns what is copied, as with BuildKit")
+    return 0, 0
 
 
-def _group(group: str, target: "Target", unknown: "Owner | None") -> int:
+def _group(group: str, target: "Target", warn: "Warn") -> int | None:
     number = _number(group)
     if number is not None:
         return number
     for fields in _lines(target, "etc/group"):
         if fields[0] == group and len(fields) >= 3:
             return _number(fields[2]) or 0
-    if unknown is not None:
-        return unknown[1]
-    hint = "create the group in an earlier RUN, or give numeric ids"
-    raise InputError(f"there is no group {group!r} in the image's /etc/group", code="copy.unknown-group", hint=hint)
+    problem = f"there is no group {group!r} in the image's /etc/group"
+    if target.base is None:
+        raise InputError(problem, code="copy.unknown-group", hint="create the group in an earlier RUN, or give numeric ids")
+    warn(f"{problem}: the user's own group is used, as with BuildKit")
+    return None
 
 
 def _number(text: str) -> int | None:

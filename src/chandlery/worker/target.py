@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROOT: "Owner" = (0, 0)
 _OPAQUE = "trusted.overlay.opaque"
-_FRESH_MODE = 0o755
+FRESH_MODE = 0o755
 
 
 class Target:
@@ -82,8 +82,8 @@ class Target:
             self._copy_up(path)
         return open_directory(self.root, path)
 
-    def make_directories(self, path: str, owner: "Owner") -> None:
-        """Make what is missing of `path`, mode 0755; raises InputError (code copy.not-a-directory)."""
+    def make_directories(self, path: str, owner: "Owner", mode: int = FRESH_MODE) -> None:
+        """Make what is missing of `path`; raises InputError (code copy.not-a-directory)."""
         parts = path.split("/") if path else []
         for depth in range(1, len(parts) + 1):
             here = "/".join(parts[:depth])
@@ -91,7 +91,7 @@ class Target:
                 continue
             entry = self.lookup(here)
             if entry is None:
-                self.make_directory(here, _FRESH_MODE, owner, self.created_ns)
+                self.make_directory(here, mode, owner, self.created_ns)
             elif not entry.is_directory:
                 raise not_a_directory(here)
 

@@ -132,6 +132,22 @@ def test_a_twin_replaces_parent_and_child() -> None:
     assert solver.result(2) == "older child"
 
 
+def test_what_follows_a_hit_by_content_or_a_twin_is_looked_for_where_it_was_recorded() -> None:
+    def graph(command: str) -> Graph:
+        return Graph(
+            (Vertex(BASE), Vertex(run(command), (0,)), Vertex(copy_from(1), (0, 1)), Vertex(run("b"), (2,)), Vertex(run("c"), (3,)), Vertex(ExportOp(0), (4,))),
+            (5,),
+        )
+
+    world = World()
+    world.contents = {("result", 1, 2): sha256(b"same"), ("result", 1, 8): sha256(b"same")}
+    world.build(graph("make"))
+    world.twins = {3: (("result", 2, 3), ("result", 3, 4)), 4: (("result", 3, 4), ("result", 4, 5))}
+    solver = world.build(graph("make # again"))
+    assert world.executed == [0, 1, 2, 3, 4, 5, 0, 1, 5]
+    assert [solver.result(vertex) for vertex in (2, 3, 4)] == [("result", 2, 3), ("result", 3, 4), ("result", 4, 5)]
+
+
 def test_a_step_above_one_that_must_run_anew_is_not_believed_by_its_chain_key() -> None:
     def graph(is_cache_ignored: bool) -> Graph:
         return Graph(

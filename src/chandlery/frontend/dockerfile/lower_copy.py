@@ -13,6 +13,7 @@ from chandlery.frontend.dockerfile.stage_state import StageState
 from chandlery.frontend.dockerfile.words import Lex
 from chandlery.graph.op import CopyAction, FileAction, FileOp, HttpOp, InlineFileAction
 from chandlery.oci.digest import Digest, from_hex
+from chandlery.snapshot.globs import is_malformed
 from chandlery.values import replace
 
 _SYMBOLIC_MODE = re.compile(r"[ugoa]*(?:[-+=][rwxXstugo]*)+(?:,[ugoa]*(?:[-+=][rwxXstugo]*)+)*")
@@ -141,6 +142,9 @@ def _action(copying: _Copying, path: str, sources: tuple[StageState, ...], name:
     if sources:
         vertex = origin_vertex(copy.origin, path, sources[0], copying.scope)
     else:
+        if is_malformed(path):
+            hint = "close the bracket, or quote it with a backslash: [[]name]"
+            raise Misplaced(f"{path!r} is no pattern", code="dockerfile.pattern", hint=hint, token=path)
         copying.scope.use_context("", rooted(path))
         vertex = copying.scope.context()
     unpacks = copy.is_add if copy.unpacks is None else copy.unpacks

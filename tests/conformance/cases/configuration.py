@@ -1,0 +1,47 @@
+"""What goes to the image's configuration."""
+# ruff: noqa: E501 - a case is a line
+
+from tests.conformance.model import Case
+
+CASES = [
+    Case("CMD and ENTRYPOINT in all forms", 'FROM busybox\nCMD one two\nCMD ["three"]\nENTRYPOINT four\nENTRYPOINT ["five", "six"]\n'),
+    Case("ENTRYPOINT drops an inherited CMD", 'FROM configured\nENTRYPOINT ["/bin/sh"]\n'),
+    Case("ENTRYPOINT keeps the stage's own CMD", 'FROM configured\nCMD ["mine"]\nENTRYPOINT ["/bin/sh"]\n'),
+    Case("CMD keeps an inherited ENTRYPOINT", 'FROM configured\nCMD ["mine"]\n'),
+    Case("CMD of a stage below", 'FROM busybox AS one\nCMD ["one"]\nFROM one\nENTRYPOINT ["x"]\n'),
+    Case("everything inherited", "FROM configured\n"),
+    Case(
+        "an inherited configuration changed",
+        "FROM configured\nENV FROM_BASE=new\nLABEL shared=mine own=1\nEXPOSE 80 90/udp\nVOLUME /data /more\nUSER bob\nSTOPSIGNAL 9\nWORKDIR sub\n",
+    ),
+    Case("the SHELL of the base runs", 'FROM configured\nUSER root\nCMD x\nRUN true; echo "$-" | grep -c e > /e\n'),
+    Case("SHELL", 'FROM busybox\nSHELL ["/bin/sh", "-x", "-c"]\nCMD one\nENTRYPOINT two\nRUN echo a > /f\nHEALTHCHECK CMD check\n'),
+    Case("SHELL needs JSON", "FROM busybox\nSHELL /bin/sh -c\n", fails="dockerfile.json"),
+    Case("HEALTHCHECK with everything", "FROM busybox\nHEALTHCHECK --interval=1m30s --timeout=2.5s --start-period=1h --retries=7 CMD a b\n"),
+    Case("HEALTHCHECK with a start interval", 'FROM busybox\nHEALTHCHECK --start-interval=750ms CMD ["a", "b"]\n', older="newer"),
+    Case("HEALTHCHECK NONE", "FROM configured\nHEALTHCHECK NONE\n"),
+    Case("HEALTHCHECK twice", "FROM busybox\nHEALTHCHECK --retries=1 CMD a\nHEALTHCHECK --timeout=3s CMD b\n"),
+    Case("HEALTHCHECK with a bad duration", "FROM busybox\nHEALTHCHECK --interval=5 CMD a\n", fails="dockerfile.duration"),
+    Case("HEALTHCHECK that is too fast", "FROM busybox\nHEALTHCHECK --interval=1us CMD a\n", fails="dockerfile.duration"),
+    Case("HEALTHCHECK of an unknown type", "FROM busybox\nHEALTHCHECK HTTP /\n", fails="dockerfile.syntax"),
+    Case("LABEL in all forms", 'FROM scratch\nLABEL a=1 b="two words" "c d"=\'e\'\nLABEL f g h\nLABEL a=2\nLABEL multi="line one \\\nline two"\n'),
+    Case("--label", "FROM configured\nLABEL a=1 b=1\n", args=("--label", "b=2", "--label", "c=3", "--label", "shared=flag")),
+    Case("EXPOSE in all forms", "FROM scratch\nEXPOSE 80\nEXPOSE 53/udp 443/TCP\nEXPOSE 7000-7002/tcp 80/tcp\n"),
+    Case("EXPOSE of a bad port", "FROM scratch\nEXPOSE eighty\n", fails="dockerfile.port"),
+    Case("EXPOSE of a port that is too high", "FROM scratch\nEXPOSE 70000\n", fails="dockerfile.port"),
+    Case("VOLUME in both forms", 'FROM busybox\nVOLUME /a /b/c\nVOLUME ["/d e", "f"]\n'),
+    Case("writing below a VOLUME", "FROM busybox\nRUN mkdir /v && echo a > /v/a\nVOLUME /v\nRUN echo b > /v/b\nCOPY c /v/c\n", {"c": "C"}),
+    Case("STOPSIGNAL", "FROM scratch\nSTOPSIGNAL SIGKILL\nSTOPSIGNAL 15\nSTOPSIGNAL RTMIN+3\n"),
+    Case("STOPSIGNAL of an unknown name", "FROM scratch\nSTOPSIGNAL SIGNOPE\n", fails="dockerfile.signal"),
+    Case("USER in all forms", "FROM busybox\nUSER alice\nUSER alice:staff\nUSER 1000:50\nUSER :5\n"),
+    Case("WORKDIR, relative and absolute", "FROM busybox\nWORKDIR /a\nWORKDIR b\nWORKDIR ../c/./d//\nRUN pwd > /f\nWORKDIR /\nWORKDIR e/\nRUN pwd >> /f\n"),
+    Case("WORKDIR of scratch", "FROM scratch\nWORKDIR rel\nWORKDIR deep/er\n"),
+    Case("WORKDIR and its owner", "FROM busybox\nUSER alice\nWORKDIR /made/by/alice\nUSER 7:8\nWORKDIR numbers\nUSER root\nWORKDIR /made/root\n"),
+    Case("WORKDIR that exists", "FROM busybox\nWORKDIR /var/deep\nWORKDIR /tmp\nWORKDIR /home/alice\n"),
+    Case("WORKDIR through links", "FROM busybox\nWORKDIR /var/to-deep/new\nRUN pwd > /f\nWORKDIR /var/to-opt/x\n"),
+    Case("WORKDIR in the way of a file", "FROM busybox\nWORKDIR /etc/passwd/x\n", fails="copy.not-a-directory"),
+    Case("WORKDIR of the base is where paths start", "FROM configured\nUSER root\nCOPY a b/\nRUN pwd > /f\nWORKDIR c\n", {"a": "A"}),
+    Case("no instruction but FROM", "FROM busybox\n"),
+    Case("an empty image", "FROM scratch\nENV a=1\n"),
+    Case("ENV many times", "FROM busybox\nENV b=1 a=2\nENV b=3\nENV c=4 a=5\nENV PATH=/x\n"),
+]

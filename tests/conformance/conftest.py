@@ -1,0 +1,58 @@
+"""Builders for the session, and what each case expects: a file that the reference wrote (`--accept`)."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.conformance import bases
+from tests.conformance.builders import Buildkit, Docker, Ours, program
+from tests.conformance.cases import CASES
+from tests.conformance.model import Case
+
+EXPECTED = Path(__file__).parent / "expected"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+@pytest.fixture(scope="session")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Ours:
+    if os.geteuid() != 0:
+        pytest.skip("building needs root")
+    if not bases.BUSYBOX:
+        pytest.skip("needs busybox-static")
+    return Ours(tmp_path_factory.mktemp("ours"))
+
+
+@pytest.fixture(scope="session")
+def buildkit(tmp_path_factory: pytest.TempPathFactory):
+    if not (program("buildkitd") and program("buildx")):
+        pytest.skip("needs a buildkitd and buildx on the PATH or in ~/go/bin")
+    with Buildkit(tmp_path_factory.mktemp("bk")).running() as side:
+        yield side
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory: pytest.TempPathFactory):
+    if not (shutil.which("dockerd", path="/usr/sbin") and shutil.which("docker", path="/usr/bin")):
+        pytest.skip("needs Docker")
+    with Docker(tmp_path_factory.mktemp("dk")).running() as side:
+        yield side
+
+
+@pytest.fixture
+def expected(case: Case, request: pytest.FixtureRequest) -> dict[str, object]:
+    """What the reference made of the case."""
+    path = expected_path(case)
+    if not path.is_file():
+        pytest.fail(f"{path.name} is missing: run the tests with --accept where a buildkitd is")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def expected_path(case: Case) -> Path:
+    return EXPECTED / case.theme / (re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-") + ".json")

@@ -1,0 +1,53 @@
+"""Every case is built here and compared with what the newest BuildKit made of it; and with BuildKit and Docker themselves where the machine has them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conformance.builders import Buildkit, Built, Docker, Ours
+from tests.conformance.conftest import expected_path
+from tests.conformance.model import Case, change, write_context
+from tests.conformance.outcome import outcome
+
+
+def made_by(side: Ours | Buildkit | Docker, case: Case, directory: Path) -> dict[str, object]:
+    """Build a case, and again after its change; what came of it."""
+    write_context(directory, case)
+    first = side.build(case, directory, directory / "first.tar", case.args)
+    if case.again is None and case.again_args is None:
+        return described(first)
+    change(directory, case)
+    second = side.build(case, directory, directory / "second.tar", case.args if case.again_args is None else case.again_args)
+    return described(first) | {"again": described(second), "cached again": sorted(second.cached)}
+
+
+def described(built: Built) -> dict[str, object]:
+    return {"fails": True, "error": built.error} if built.archive is None else outcome(built.archive)
+
+
+def without_errors(document: dict[str, object]) -> dict[str, object]:
+    """Builders word their errors as they like."""
+    return {key: without_errors(item) if key == "again" else item for key, item in document.items() if key != "error"}  # type: ignore[arg-type]
+
+
+def test_a_build_makes_what_the_reference_makes(case: Case, ours: Ours, expected: dict[str, object], tmp_path: Path) -> None:
+    found = made_by(ours, case, tmp_path)
+
+    assert found.get("error", "") == case.fails
+    assert without_errors(found) == expected
+
+
+def test_the_newest_buildkit_still_agrees(case: Case, buildkit: Buildkit, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    found = without_errors(made_by(buildkit, case, tmp_path))
+
+    path = expected_path(case)
+    if request.config.getoption("--accept"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert found == json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_docker_agrees_where_it_is_not_older(case: Case, docker: Docker, expected: dict[str, object], tmp_path: Path) -> None:
+    if case.older or case.contexts:
+        pytest.skip("newer than Docker 20.10")
+    assert without_errors(made_by(docker, case, tmp_path)) == expected
