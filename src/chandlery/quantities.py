@@ -1,7 +1,5 @@
 """Sizes, counts and durations as people write them on a command line."""
 
-import re
-
 from chandlery.errors import RequestError
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -32,6 +30,8 @@ def parse_whole(text: str, flag: str) -> int:
 
 def parse_duration(text: str, flag: str) -> float:
     """Seconds from "90s", "1h30m", "7d". Raises RequestError (request.bad-duration)."""
+    import re
+
     parts = re.findall(r"([0-9]+(?:\.[0-9]*)?)([smhd])", lower := text.strip().lower())
     if parts and "".join(number + unit for number, unit in parts) == lower:
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
