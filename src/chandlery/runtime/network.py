@@ -47,6 +47,7 @@ class NetworkPool:
         self._lock = threading.Lock()
         self._idle: list[StepNamespace] = []
         self._made: list[StepNamespace] = []
+        self._received: dict[int, int] = {}
         self._router: _Router | None = None
         self._resolv_conf_paths = (resolv_conf_path, real_resolv_conf_path)
         self._warming: threading.Thread | None = None
@@ -67,6 +68,14 @@ class NetworkPool:
         with self._lock:
             self._idle.append(namespace)
 
+    def take_received(self, namespace: StepNamespace) -> int:
+        """Bytes that came in through a namespace's link since this was last asked."""
+        found = _received_bytes(namespace.fd)
+        with self._lock:
+            before = self._received.get(namespace.fd, 0)
+            self._received[namespace.fd] = found
+        return found - before
+
     def resolv_conf(self) -> str:
         """The text of /etc/resolv.conf for a step in one of the namespaces."""
         self._joined()
@@ -80,6 +89,7 @@ class NetworkPool:
             for namespace in self._made:
                 os.close(namespace.fd)
             self._made.clear()
+            self._received.clear()
             self._idle.clear()
             if self._router is not None:
                 self._router.close()
@@ -221,6 +231,21 @@ def _prepare_step() -> netlink.Netlink:
     link = netlink.Netlink()
     link.set_up(1)
     return link
+
+
+def _received_bytes(network: int) -> int:
+    """The counter of eth0 in a namespace; 0 where it can't be read. https://docs.kernel.org/filesystems/proc.html, /proc/net/dev"""
+    found: list[int] = []
+
+    def read() -> None:
+        with open("/proc/thread-self/net/dev") as file:
+            found.extend(int(line.partition(":")[2].split()[0]) for line in file if line.strip().startswith("eth0:"))
+
+    try:
+        namespaces.within_network(network, read)
+    except (OSError, ValueError, IndexError):
+        return 0
+    return found[0] if found else 0
 
 
 def _write_sysctl(name: str, text: str) -> None:

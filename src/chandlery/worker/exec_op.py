@@ -139,7 +139,7 @@ class StepRunner:
         with contextlib.ExitStack() as stack:
             rootfs = stack.enter_context(self._mounter.overlay(lowers, upper=upper, work=work))
             wanted = mounts.attach(op.mounts, layers, stack)
-            network_path, etc = stack.enter_context(self._networked(op))
+            network_path, etc = stack.enter_context(self._networked(op, step))
             env = [*op.env, *op.unkeyed_env, *mounts.env]
             if self._ca_certs is not None:
                 from chandlery.runtime.ca_injection import TrustedInStep
@@ -187,7 +187,7 @@ class StepRunner:
             shutil.rmtree(bundle, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _networked(self, op: ExecOp) -> "Iterator[tuple[str, list[RuntimeMount]]]":
+    def _networked(self, op: ExecOp, step: "Reporter") -> "Iterator[tuple[str, list[RuntimeMount]]]":
         """The path of the step's network namespace ("" for none of its own) and the files that go with its network."""
         hosts = tuple((name, host_address() if address == "host-gateway" else address) for name, address in op.hosts)
         files = self._session.scratch("e")
@@ -204,6 +204,7 @@ class StepRunner:
             try:
                 yield namespace.path, [*etc, self._etc_file(files, "resolv.conf", self._network.resolv_conf())]
             finally:
+                step.moved(self._network.take_received(namespace))
                 self._network.release(namespace)
 
     @staticmethod
