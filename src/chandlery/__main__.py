@@ -1,8 +1,6 @@
 """`python -m chandlery`."""
 
-import sys
-
-from chandlery.cli.main import main
+from chandlery.cli.main import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -4,7 +4,8 @@
 equality and hash by content, a readable repr, `__match_args__` and `__post_init__`. The difference is
 when the work is done. `dataclass` compiles its methods at import, about 0.4 ms a class, and importing it
 pulls in `inspect`: a hundred nouns would cost a fully cached build more than everything else that it does.
-Here a class compiles its initialiser when it is first instantiated, so a start pays for what it uses.
+Here a class fills in its first few instances field by field and compiles its initialiser only then: most nouns of a
+cached build are used once or twice, and compiling costs as much as thirty instances do.
 
 Fields are read from the class body's annotations, in order; a default is the class attribute of that name and
 must be immutable. Type checkers see a frozen dataclass.
@@ -28,6 +29,7 @@ else:
         own = tuple(name for name in cls.__dict__.get("__annotations__", ()) if name not in inherited)
         cls.__value_fields__ = inherited + own
         cls.__match_args__ = cls.__value_fields__
+        cls.__value_uses__ = 0
         cls.__init__ = _first_init
         cls.__eq__ = _equal
         cls.__hash__ = _hash
@@ -36,6 +38,9 @@ else:
         cls.__setattr__ = _refuse
         cls.__delattr__ = _refuse
         return cls
+
+
+_PLAIN_USES = 16
 
 
 def fields(of: object) -> tuple[str, ...]:
@@ -55,9 +60,33 @@ def _first_init(self: object, *args: object, **kwargs: object) -> None:
     cls = type(self)
     while "__value_fields__" not in cls.__dict__:
         cls = cls.__mro__[1]
-    initialiser = _compile_init(cls)
-    cls.__init__ = initialiser  # type: ignore[method-assign]
-    initialiser(self, *args, **kwargs)
+    cls.__value_uses__ += 1  # type: ignore[attr-defined]
+    if cls.__value_uses__ > _PLAIN_USES or not _filled_in(self, cls, args, kwargs):  # type: ignore[attr-defined]
+        initialiser = _compile_init(cls)
+        cls.__init__ = initialiser  # type: ignore[method-assign]
+        initialiser(self, *args, **kwargs)
+
+
+def _filled_in(self: object, cls: type, args: "tuple[object, ...]", kwargs: "dict[str, object]") -> bool:
+    """What a compiled initialiser does; False where the arguments don't fit, for it to say how."""
+    names, content = fields(cls), self.__dict__
+    if len(args) > len(names):
+        return False
+    content.update(zip(names, args, strict=False))
+    left = len(kwargs)
+    for name in names[len(args) :]:
+        if name in kwargs:
+            content[name] = kwargs[name]
+            left -= 1
+        elif hasattr(cls, name):
+            content[name] = getattr(cls, name)
+        else:
+            return False
+    if left:
+        return False
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()  # type: ignore[attr-defined]
+    return True
 
 
 def _compile_init(cls: type) -> "Callable[..., None]":

@@ -4,6 +4,7 @@ import os
 import time
 
 from chandlery.config import Settings
+from chandlery.content.policy import PrunePolicy, default_policies, is_exceeded, limits_logs
 from chandlery.content.session import clean_dead_sessions, machine_prefix
 from chandlery.content.store import Store
 from chandlery.engine.request import BuildRequest, BuildResult
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from chandlery.content.gc import PrunePolicy, PruneReport
+    from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
     from chandlery.registry.client import RegistryClient
@@ -47,7 +48,8 @@ def build(request: BuildRequest, *, sink: EventSink = discard, settings: Setting
         policies = prune_policies(chosen, store.root)
         with store.begin() as session:
             result = pipeline.build(request, tools(chosen, store, session, sink), sink)
-        settle(store, policies, sink)
+            wrote_log = os.path.exists(store.layout.log(session.id))
+        settle(store, tuple(policy for policy in policies if wrote_log or not limits_logs(policy)), sink)
         return result
 
 
@@ -110,11 +112,9 @@ def volumes(store: Store) -> "Volumes":
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:
     """What every build does for the store when it is over: keep to the space policy, where that is exceeded. A build that succeeded stays one."""
-    from chandlery.content import gc
-
     try:
         for policy in policies:
-            if gc.is_exceeded(store, policy):
+            if is_exceeded(store, policy):
                 prune(store, policy)
     except Cancelled:
         raise
@@ -132,16 +132,14 @@ def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "Pru
 
 def prune_policies(settings: Settings, root: str) -> "tuple[PrunePolicy, ...]":
     """The configured policy of the end of builds, or the default ones."""
-    from chandlery.content import gc
-
     if not settings.prune:
-        return gc.default_policies(root)
+        return default_policies(root)
     from chandlery.quantities import parse_duration, parse_size
 
     given = dict(settings.prune)
     sizes = {key: parse_size(given[key], f"[prune] {key}") for key in ("max-used-space", "min-free-space", "reserved-space") if key in given}
     return (
-        gc.PrunePolicy(
+        PrunePolicy(
             max_used_bytes=sizes.get("max-used-space"),
             min_free_bytes=sizes.get("min-free-space"),
             reserved_bytes=sizes.get("reserved-space", 0),
@@ -165,8 +163,6 @@ def _runtime(settings: Settings, directory: str) -> "Runtime":
 
 def _make_room(store: Store) -> bool:
     """Remove everything that nobody uses."""
-    from chandlery.content.gc import PrunePolicy
-
     return prune(store, PrunePolicy()).freed_bytes > 0
 
 

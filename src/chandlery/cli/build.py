@@ -1,7 +1,6 @@
 """`chandlery build`: arguments to a BuildRequest, the build on this machine, and what is left to write afterwards (iidfile, metadata)."""
 
 import os
-from shlex import quote
 
 from chandlery.cli.options import OPTIONAL
 from chandlery.errors import ChandleryError, RequestError
@@ -130,6 +129,9 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
 def _name_root(error: ChandleryError, root: str) -> None:
     """A command that repeats a step needs the store that the build had."""
     if root and getattr(error, "reproduce", ""):
+        from shlex import quote
+
+
         error.reproduce += f" --root {quote(os.path.abspath(root))}"  # type: ignore[attr-defined]
 
 

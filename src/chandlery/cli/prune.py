@@ -31,7 +31,7 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
-    from chandlery.content.gc import PrunePolicy
+    from chandlery.content.policy import PrunePolicy
     from chandlery.content.store import Store
     from chandlery.wiring import prune
 

@@ -5,15 +5,16 @@ A hang-up that is ignored when the process starts (nohup) stays ignored."""
 import contextlib
 import os
 
-# the module without its Python half, which makes an enumeration of every signal
-import _signal as signal
-
 from chandlery.errors import Cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator
     from types import FrameType
+else:
+    # the module without its Python half, which makes an enumeration of every signal
+    import _signal as signal
 
 
 @contextlib.contextmanager

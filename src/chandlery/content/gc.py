@@ -6,10 +6,10 @@ from looking at leases to its commit; then, under the write lock again, files th
 thing before the first phase, which then spares it, or doesn't see it at all.
 """
 
-import os
 import time
 
 from chandlery.content.filters import parse_filters
+from chandlery.content.policy import PrunePolicy, free_bytes
 from chandlery.content.race import reach
 from chandlery.content.references import layers_of, records_using
 from chandlery.content.reserve import give_up, set_aside
@@ -31,54 +31,11 @@ _BATCH_WHEN_FULL = 50
 
 
 @value
-class PrunePolicy:
-    """What may stay. With neither `max_used_bytes` nor `min_free_bytes` everything unused goes that is old enough and that the filters match.
-
-    `max_used_bytes`: of what the filters match, this much stays. `min_free_bytes`: the file system should have this much free.
-    `reserved_bytes`: this much always stays. `keep_duration_s`: nothing goes that was used in the last so many seconds.
-    """
-
-    max_used_bytes: int | None = None
-    min_free_bytes: int | None = None
-    reserved_bytes: int = 0
-    keep_duration_s: float = 0.0
-    filters: tuple[str, ...] = ()
-
-    @property
-    def is_limit(self) -> bool:
-        return self.max_used_bytes is not None or self.min_free_bytes is not None
-
-
-@value
 class PruneReport:
     """`freed_bytes` counts the removed rows; with `dry_run`, what would be removed."""
 
     freed_bytes: int
     removed: tuple[UsageRow, ...]
-
-
-def default_policies(root: str) -> tuple[PrunePolicy, ...]:
-    """What builds apply when they end: 256 MiB of logs; 60 % of the file system for the store, 15 % of it free."""
-    found = os.statvfs(root)
-    total = found.f_blocks * found.f_frsize
-    return (
-        PrunePolicy(max_used_bytes=256 << 20, filters=("type=log",)),
-        PrunePolicy(max_used_bytes=total * 60 // 100, min_free_bytes=total * 15 // 100),
-    )
-
-
-def is_exceeded(store: "Store", policy: PrunePolicy) -> bool:
-    """Whether a prune by `policy` could have something to do, told in well under a millisecond from rows alone; filters are not looked at."""
-    if not policy.is_limit:
-        return True
-    if policy.min_free_bytes is not None and _free_bytes(store.root) < policy.min_free_bytes:
-        return True
-    if policy.max_used_bytes is None:
-        return False
-    used = store.db.read(
-        "SELECT (SELECT total(size_bytes) FROM snapshot) + (SELECT total(size_bytes) FROM layer_blob) + (SELECT total(size_bytes) FROM volume_generation)"
-    )[0][0]
-    return bool(used > policy.max_used_bytes)
 
 
 def prune(
@@ -133,7 +90,7 @@ def _victims(store: "Store", policy: PrunePolicy, disk: OnDisk, now: float, *, d
     used_before = now - max(policy.keep_duration_s, filters.unused_for_s)
     with store.db.transaction(durable=delete != 0) as tx:
         rows = [row for row in rows_of(tx, store.layout, disk, now) if row.kind is not Kind.IMAGE and filters.match(row)]
-        victims = _choose(rows, policy, _free_bytes(store.root), used_before)
+        victims = _choose(rows, policy, free_bytes(store.root), used_before)
         if delete == 0:
             return victims
         victims = victims[:delete]
@@ -184,8 +141,3 @@ def _delete_nameless_images(tx: "Transaction", blobs: set[str]) -> None:
     for name, config, layers in tx.execute("SELECT name, config_digest, layers FROM image WHERE name LIKE 'sha256:%'"):
         if config in blobs or any(diff_id not in there for _, diff_id in layers_of(layers)):
             tx.execute("DELETE FROM image WHERE name = ?", (name,))
-
-
-def _free_bytes(root: str) -> int:
-    found = os.statvfs(root)
-    return found.f_bavail * found.f_frsize

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def current_boot() -> str:
     """A name for the time since this machine's kernel started."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read(36)
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read(36).decode()
 
 
 def drop_unsynced(db: "Database", boot_id: str) -> list[str]:

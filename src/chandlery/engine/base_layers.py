@@ -1,5 +1,7 @@
 """`BaseLayers`: brings layers of base images onto this machine when a step or an export needs their files, and not before."""
 
+from _thread import allocate_lock
+
 from chandlery.content.session import Session
 from chandlery.engine.steps import Step, StepBook
 from chandlery.errors import Cancelled, InternalError, Lost, StoreError
@@ -17,14 +19,12 @@ class BaseLayers:
     """For one build. `images` are (pinned image, the name of its step) in the order of the Dockerfile. Safe for threads: an image is fetched once."""
 
     def __init__(self, source: ImageSource, session: Session, book: StepBook) -> None:
-        from threading import Lock
-
         self._source = source
         self._session = session
         self._book = book
         self._images: list[tuple[PinnedImage, str]] = []
         self._snapshots: dict[str, str] = {}
-        self._lock = Lock()
+        self._lock = allocate_lock()
         self._shown: set[str] = set()
 
     def know(self, image: PinnedImage, step_name: str) -> None:

@@ -1,5 +1,7 @@
 """`Workshop`: the crew and everything that its threads share, made when the first step needs it and put away when the build ends."""
 
+from _thread import allocate_lock
+
 from chandlery.buildcache.records import RecordStore
 from chandlery.engine.contexts import Contexts
 from chandlery.engine.crew import Crew
@@ -30,15 +32,13 @@ class Workshop:
     """For one build; a context manager. A build that runs nothing makes nothing of it."""
 
     def __init__(self, request: BuildRequest, tools: Tools, forms: LayerForms, contexts: Contexts, records: RecordStore, *, created_s: int | None) -> None:
-        from threading import Lock
-
         self._request = request
         self._tools = tools
         self._forms = forms
         self._contexts = contexts
         self._records = records
         self._created_ns = created_s * 10**9 if created_s is not None else None
-        self._lock = Lock()
+        self._lock = allocate_lock()
         self._worker: LocalWorker | None = None
         self._runner: StepRunner | None = None
         self._mounter: Mounter | None = None

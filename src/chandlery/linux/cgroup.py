@@ -8,7 +8,6 @@ https://docs.kernel.org/admin-guide/cgroup-v1/ and https://docs.kernel.org/admin
 
 import errno
 import os
-import signal
 import time
 
 from chandlery.errors import MachineError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 _ROOT = "/sys/fs/cgroup"
 _OURS = "chandlery"
 _KILL_TIMEOUT_S = 20.0
+_SIGKILL = 9
 # "0" names the writer itself; in version 1 through `tasks`, which spares the kernel a lock over all processes that cgroup.procs takes.
 _JOIN_SCRIPT = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@"'
 
@@ -328,7 +328,7 @@ def _processes(directory: str) -> list[int]:
 def _signal_all(directory: str) -> None:
     for pid in _processes(directory):
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, _SIGKILL)
         except ProcessLookupError:
             pass
 

@@ -7,7 +7,6 @@ import errno
 import os
 
 from chandlery.errors import RequestError
-from chandlery.linux import libc, mount
 from chandlery.values import value
 
 TYPE_CHECKING = False
@@ -74,6 +73,8 @@ class Secrets:
 
 def mount_memory(directory: str) -> None:
     """Make an empty directory one in memory, never swapped where the kernel can promise it (6.4)."""
+    from chandlery.linux import libc, mount
+
     try:
         libc.mount("tmpfs", directory, "tmpfs", mount.MS_NOSUID | mount.MS_NODEV | mount.MS_NOEXEC, "mode=0700,noswap")
     except OSError as error:
@@ -94,6 +95,8 @@ class LentFiles:
         return self
 
     def __exit__(self, kind: "type[BaseException] | None", error: BaseException | None, trace: "TracebackType | None") -> None:
+        from chandlery.linux import mount
+
         mount.unmount(self._directory)
 
     def add(self, data: bytes, *, uid: int = 0, gid: int = 0, mode: int = 0o400) -> str:

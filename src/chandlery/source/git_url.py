@@ -14,10 +14,11 @@ from chandlery.errors import RequestError
 from chandlery.values import value
 
 _SCHEMES = ("https", "http", "ssh", "git", "file")
-_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
-_SCP = re.compile(r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>[A-Za-z0-9.-]+):(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_CHECKSUM = re.compile(r"[0-9a-f]{7,64}")
+# compiled when first used: most contexts are directories
+_SCHEME = r"([a-zA-Z][a-zA-Z0-9+.-]*)://"
+_SCP = r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>[A-Za-z0-9.-]+):(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
+_COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
+_CHECKSUM = r"[0-9a-f]{7,64}"
 _TRUE, _FALSE = frozenset({"1", "t", "true", ""}), frozenset({"0", "f", "false"})
 _QUERIES = frozenset({"ref", "tag", "branch", "subdir", "checksum", "commit", "keep-git-dir", "submodules", "mtime", "fetch-by-commit"})
 _HINT = "write https://host/path.git#ref:subdir, ssh://user@host/path.git, git@host:path.git or file:///path"
@@ -44,14 +45,16 @@ class GitRemote:
 
 def is_commit(ref: str) -> bool:
     """Whether a ref is a whole commit id."""
-    return _COMMIT.fullmatch(ref) is not None
+    return re.fullmatch(_COMMIT, ref) is not None
 
 
 def is_git_url(text: str) -> bool:
     """Whether a context argument or an ADD source means a git repository, well-formed or not."""
-    scheme = _SCHEME.match(text)
+    if ":" not in text and not text.startswith("github.com/"):
+        return False
+    scheme = re.match(_SCHEME, text)
     if scheme is None:
-        return text.startswith("github.com/") or _SCP.fullmatch(text) is not None
+        return text.startswith("github.com/") or re.fullmatch(_SCP, text) is not None
     name = scheme[1].lower()
     if name in ("http", "https"):
         return text.partition("#")[0].partition("?")[0].endswith(".git")
@@ -64,7 +67,7 @@ def parse(text: str) -> GitRemote:
         raise RequestError(f"{text!r} has white space or control characters", code="git.malformed-url", hint=_HINT)
     if text.startswith("github.com/"):
         text = "https://" + text
-    scheme = _SCHEME.match(text)
+    scheme = re.match(_SCHEME, text)
     if scheme is not None:
         if scheme[1].lower() not in _SCHEMES:
             raise RequestError(f"git can't be used over {scheme[1]}://", code="git.malformed-url", hint=_HINT)
@@ -73,7 +76,7 @@ def parse(text: str) -> GitRemote:
         authority, _, path = url[scheme.end() :].partition("/")
         _refuse_options(text, authority.rpartition("@")[2], authority.partition("@")[0], path)
     else:
-        found = _SCP.fullmatch(text)
+        found = re.fullmatch(_SCP, text)
         if found is None:
             raise RequestError(f"{text!r} is not a git URL", code="git.malformed-url", hint=_HINT)
         _refuse_options(text, found["host"], found["user"], found["path"])
@@ -101,7 +104,7 @@ def _with_query(text: str, url: str, ref: str, subdir: str, query: str) -> GitRe
         raise RequestError(f"{text!r} names two subdirectories", code="git.malformed-url", hint="name one")
     subdir = subdir or asked.get("subdir", "")
     commit = asked.get("checksum", "") or asked.get("commit", "")
-    if commit and not _CHECKSUM.fullmatch(commit):
+    if commit and not re.fullmatch(_CHECKSUM, commit):
         raise RequestError(f"{commit!r} is not a commit id", code="git.malformed-url", hint="give the commit's hexadecimal id")
     if ref.startswith("-") or ".." in ref.split("/") or not _is_ref(ref):
         raise RequestError(

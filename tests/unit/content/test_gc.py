@@ -6,7 +6,8 @@ import os
 import pytest
 
 from chandlery.content import gc
-from chandlery.content.gc import PrunePolicy, default_policies, is_exceeded, prune
+from chandlery.content.gc import PrunePolicy, prune
+from chandlery.content.policy import default_policies, is_exceeded
 from chandlery.content.usage import YOUNG_S, Kind, usage
 from chandlery.content.verify import garbage, verify
 from chandlery.errors import RequestError
@@ -261,6 +262,15 @@ def test_a_policy_that_is_met_is_seen_from_rows_alone(store, shelf):
     assert is_exceeded(store, PrunePolicy(max_used_bytes=999))
     assert is_exceeded(store, PrunePolicy(min_free_bytes=1 << 60))
     assert is_exceeded(store, EVERYTHING)
+
+
+def test_a_policy_for_logs_looks_at_logs_alone(store, shelf):
+    logs, _ = default_policies(store.root)
+    shelf.snapshot("a", size=logs.max_used_bytes + 1)
+    assert not is_exceeded(store, logs)
+    with open(store.layout.log("b1"), "wb") as file:
+        file.truncate(logs.max_used_bytes + 1)
+    assert is_exceeded(store, logs)
 
 
 def test_the_default_policies_are_limits(store):
