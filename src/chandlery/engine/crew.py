@@ -29,11 +29,10 @@ class Crew:
         self._max_at_once = max_at_once
         self._busy = 0
         self._started = False
-        self._stopped_at_s = 0.0
         self._tasks: queue.SimpleQueue[tuple[int, Work, OnFailure] | None]
         self._facts: queue.SimpleQueue[Fact | BaseException]
         self.cancelled = cancelled or StopFlag()
-        self._threads: list[threading.Thread] = []
+        self._ended: threading.Event
 
     @property
     def is_busy(self) -> bool:
@@ -67,22 +66,16 @@ class Crew:
             return
         self._tasks.put(None)
         try:
-            self._join()
+            self._wait()
         except BaseException:
             self.stop()
-            self._join()
+            self._wait()
             raise
 
-    def _join(self) -> None:
-        import time
-
-        while self._spawner.is_alive() or any(thread.is_alive() for thread in self._threads):
-            if self.cancelled.is_set():
-                self._stopped_at_s = self._stopped_at_s or time.monotonic()
-                if time.monotonic() > self._stopped_at_s + STOP_TIMEOUT_S:
-                    return
-            for thread in (self._spawner, *self._threads):
-                thread.join(0.1)
+    def _wait(self) -> None:
+        """Not by joining the threads: one whose join a signal interrupts counts as ended from then on (bpo-45274)."""
+        if self._ended.wait(STOP_TIMEOUT_S if self.cancelled.is_set() else None):
+            self._spawner.join()
 
     def _start(self) -> None:
         import queue
@@ -90,6 +83,7 @@ class Crew:
 
         self._tasks = queue.SimpleQueue()
         self._facts = queue.SimpleQueue()
+        self._ended = threading.Event()
         self._spawner = threading.Thread(target=self._spawn, name="chandlery-crew", daemon=True)
         self._started = True
         self._spawner.start()
@@ -104,15 +98,19 @@ class Crew:
         except BaseException as error:
             failure = error
         slots = threading.Semaphore(self._max_at_once)
+        threads: list[threading.Thread] = []
         while (task := self._tasks.get()) is not None:
             if failure is not None:
                 self._facts.put(failure)
                 continue
             slots.acquire()
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            threads = [thread for thread in threads if thread.is_alive()]
             thread = threading.Thread(target=self._work, args=(task, slots), name=f"chandlery-step-{task[0]}", daemon=True)
-            self._threads.append(thread)
+            threads.append(thread)
             thread.start()
+        for thread in threads:
+            thread.join()
+        self._ended.set()
 
     def _work(self, task: "tuple[int, Work, OnFailure]", slots: "threading.Semaphore") -> None:
         vertex, work, on_failure = task

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chandlery.runtime.network import NetworkPool
     from chandlery.runtime.process import ExitStatus, RuntimeMount, StepSpec
 
+STOP_TIMEOUT_S = 30.0
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -43,10 +44,11 @@ class Trial:
 
 def run_trial(tools: Tools, image: StoredImage, trial: Trial, *, output: "Callable[[int, bytes], None]") -> "ExitStatus":
     """Run it to its end. Raises Cancelled when a signal ended it, InputError, MachineError."""
+    import queue
     import threading
 
     cancelled = threading.Event()
-    ended: list[ExitStatus | BaseException] = []
+    ended: queue.SimpleQueue[ExitStatus | BaseException] = queue.SimpleQueue()
 
     def work() -> None:
         from chandlery.linux.namespaces import enter_private_mounts
@@ -54,19 +56,20 @@ def run_trial(tools: Tools, image: StoredImage, trial: Trial, *, output: "Callab
         try:
             tools.clean()
             enter_private_mounts()
-            ended.append(_run(tools, image, trial, output, cancelled))
+            ended.put(_run(tools, image, trial, output, cancelled))
         except BaseException as failure:
-            ended.append(failure)
+            ended.put(failure)
 
     thread = threading.Thread(target=work, name="chandlery-trial", daemon=True)
     thread.start()
     try:
-        thread.join()
+        # not thread.join(): one that a signal interrupts counts as done ever after (bpo-45274)
+        result = ended.get()
     except BaseException:
         cancelled.set()
-        thread.join(30)
+        with contextlib.suppress(queue.Empty):
+            ended.get(timeout=STOP_TIMEOUT_S)
         raise
-    result = ended[0]
     if isinstance(result, BaseException):
         raise result
     if result.was_cancelled:
