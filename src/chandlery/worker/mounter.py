@@ -21,6 +21,10 @@ class Mounter:
     def overlay(self, lowers: "Sequence[str]", *, upper: str = "", work: str = "", options: OverlayOptions = PLAIN) -> "Iterator[str]":
         """The merged directory of `lowers` (bottom first), writable when there is an `upper`."""
         target = self._session.scratch("m")
+        if self._method is MountMethod.COPY:
+            with _copied(target, lowers, upper):
+                yield target
+            return
         mount.mount_overlay(target, lowers, upper=upper, work=work, options=options, method=self._method)
         try:
             yield target
@@ -33,3 +37,18 @@ class Mounter:
         """A read-only look at a file system; a single layer is its own view, unless it could hold whiteouts that nothing is below of."""
         with self.overlay(lowers) as target:
             yield target
+
+
+@contextlib.contextmanager
+def _copied(target: str, lowers: "Sequence[str]", upper: str) -> "Iterator[None]":
+    """The same by copying. The upper is filled when the block ends, as an overlay's is complete only when it is unmounted."""
+    from chandlery.linux.copied_tree import CopiedTree
+    from chandlery.linux.removal import remove_tree
+
+    tree = CopiedTree(target, lowers, upper=upper)
+    try:
+        yield
+        if upper:
+            tree.capture()
+    finally:
+        remove_tree(target)
