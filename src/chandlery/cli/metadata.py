@@ -1,5 +1,7 @@
 """The metadata file: buildx's keys, and ours beside them (prefix "chandlery.")."""
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.engine.request import BuildRequest, BuildResult
@@ -23,7 +25,7 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
         "seconds": round(result.seconds, 3),
         "bytes_moved": result.bytes_moved,
         "target": request.target,
-        "log": result.log_path,
+        "log": result.log_path if os.path.exists(result.log_path) else "",
         "steps": [
             {
                 "step": step.step, "name": step.name, "outcome": step.outcome, "seconds": round(step.seconds, 3), "bytes_moved": step.bytes_moved,

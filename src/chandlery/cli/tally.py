@@ -39,11 +39,12 @@ class StepView:
     def progress_text(self) -> str:
         """ "pushing 31.2MB / 88MB, 2 of 5"."""
         from chandlery.cli.amounts import size_text
+        from chandlery.cli.output_text import harmless
 
         done, total, parts_done, parts, unit = self.moved()
-        texts = [size_text(number) if unit == "B" else f"{number} {unit}" for number in (done, total)]
+        texts = [size_text(number) if unit == "B" else f"{number} {harmless(unit)}" for number in (done, total)]
         amount = f"{texts[0]} / {texts[1]}" if total else texts[0]
-        verb = f"{self.kind} " if self.kind not in ("", "sha256") else ""
+        verb = f"{harmless(self.kind)} " if self.kind not in ("", "sha256") else ""
         return f"{verb}{amount}, {parts_done} of {parts}" if parts > 1 and total else f"{verb}{amount}"
 
     def moved(self) -> tuple[int, int, int, int, str]:

@@ -20,7 +20,6 @@ from chandlery.oci.reference import Reference
 from chandlery.snapshot.state import FileSystem
 from chandlery.source.layer_forms import LayerForms
 from chandlery.values import value
-from chandlery.worker.mounter import Mounter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,10 +141,7 @@ class Exports:
             self._clamp_s,
         )
         is_docker = chosen.option("oci-mediatypes", "false" if chosen.kind is OutputKind.DOCKER else "true") in ("false", "0") and wanted != "zstd"
-        made = [
-            self._forms.blob(layer, form, report=lambda verb, done, total, number=number: step.progress(f"{verb} layer {number}", done, total), send=send)
-            for number, layer in enumerate(result.layers, 1)
-        ]
+        made = [self._forms.blob(layer, form, report=_numbered(step, number), send=send) for number, layer in enumerate(result.layers, 1)]
         config = assemble.assemble(self._recipe, result.layers, tuple(diff_id for diff_id, _ in made))
         layers = tuple(Descriptor(layer_media_type(blob.media_type, is_docker=is_docker), blob.digest, blob.size_bytes) for _, blob in made)
         return assemble.with_manifest(config, layers, is_docker=is_docker)
@@ -202,6 +198,11 @@ class Exports:
     def _mountable(self, name: Reference) -> dict[Digest, str]:
         """Repositories of the same registry that have base layers."""
         return {layer.digest: origin.repository for origin, layers in self._origins for layer in layers if origin.registry == name.registry}
+
+
+def _numbered(step: Step, layer: int) -> "Callable[[str, int, int], None]":
+    """Progress of one layer among others."""
+    return lambda verb, done, total: step.progress(f"{verb} layer {layer}", done, total)
 
 
 def _exported(image: Image, names: tuple[Reference, ...]) -> Exported:

@@ -30,7 +30,7 @@ def running(steps: int, *, ended: int = 0) -> Tally:
 
 
 def test_a_picture_shows_running_steps_with_the_end_of_their_output() -> None:
-    made = tally([recorded.STARTED, StepStarted(1, "[a 1/1] FROM x", 1000.0), StepProgress(1, "l", 50, 100, 1001.0)])
+    made = tally([recorded.STARTED, StepStarted(1, "[a 1/1] FROM x", 1000.0), StepProgress(1, "pushing", 50, 100, 1001.0)])
 
     shown = frame.live(made, {1: ["one", "two"]}, 1002.0, columns=60, rows=20, palette=COLOURLESS)
 
@@ -39,7 +39,7 @@ def test_a_picture_shows_running_steps_with_the_end_of_their_output() -> None:
         " => [a 1/1] FROM x                                      2.0s",
         " => => # one",
         " => => # two",
-        " => => [==========>         ] 50B / 100B",
+        " => => [==========>         ] pushing 50B / 100B",
     ]
 
 
