@@ -6,12 +6,12 @@ import shutil
 import threading
 
 import pytest
+from tests import leaks
+
 from chandlery.linux import cgroup, namespaces
 from chandlery.linux.cgroup import UNLIMITED
 from chandlery.runtime import oci_cli
 from chandlery.runtime.process import StepNetwork, StepSpec
-
-from tests import leaks
 
 BUSYBOX = shutil.which("busybox")
 APPLETS = ("sh", "true", "cat", "ls", "id", "sleep", "setsid", "echo", "stat", "touch", "rm", "mkdir", "nc", "nslookup", "dd", "mount", "unshare")
