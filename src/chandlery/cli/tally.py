@@ -103,8 +103,8 @@ class Tally:
 
     @property
     def has_started(self) -> bool:
-        """Whether there was a build at all, or its request was refused."""
-        return bool(self.started_at_s or self.steps)
+        """Whether anything was done, or only something refused: a flag, a Dockerfile's mistake."""
+        return bool(self.steps)
 
     def in_order(self) -> list[StepView]:
         return [self.steps[number] for number in sorted(self.steps)]
