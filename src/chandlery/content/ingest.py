@@ -1,6 +1,5 @@
 """`Ingest`: bytes on their way into the blob store, hashed as they come, under a temporary name until they are whole."""
 
-import hashlib
 import os
 
 from chandlery.content import faults
@@ -20,6 +19,8 @@ class Ingest:
     """
 
     def __init__(self, temp: str, algorithm: str, place: "Callable[[str, Digest], None]") -> None:
+        import hashlib
+
         self._temp = temp
         self._algorithm = algorithm
         self._place = place

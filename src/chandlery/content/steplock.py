@@ -6,11 +6,11 @@ removed file notices and starts over (linux.flock).
 
 import os
 import time
-from hashlib import sha256
 
 from chandlery.content import faults
 from chandlery.errors import StoreError
 from chandlery.linux.flock import FileLock
+from chandlery.oci.digest import hasher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class StepLocks:
         `on_wait` is called once, when somebody else turns out to hold it; `while_waiting` a few times a second from then on, and may raise
         to give up. Raises StoreError store.step-busy after `timeout_s`.
         """
-        name = key if key.isalnum() and len(key) <= 128 else sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        name = key if key.isalnum() and len(key) <= 128 else hasher(key.encode("utf-8", "surrogateescape")).hexdigest()
         return _Held(f"{self._layout.locks}/{name}", key, timeout_s, on_wait, while_waiting)
 
     def is_held(self, key: str) -> bool:

@@ -5,12 +5,12 @@ The Dockerfile and its ignore file are read whether or not the ignore file exclu
 """
 
 import os
-from hashlib import sha256
 
 from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.engine.request import BuildRequest
 from chandlery.errors import ContextError, RequestError
+from chandlery.oci.digest import hasher
 from chandlery.runtime.secrets import Secrets
 from chandlery.source import git_url, ignore
 from chandlery.source.context import LocalContext
@@ -110,7 +110,7 @@ def _checkout(remote: git_url.GitRemote, keeps_git: bool, store: Store, session:
 
 
 def _stat_cache_path(store: Store, root: str) -> str:
-    return f"{store.layout.contexts}/{sha256(os.path.realpath(root).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+    return f"{store.layout.contexts}/{hasher(os.path.realpath(root).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
 
 
 def _dockerfile_path(request: BuildRequest, root: str, *, is_remote: bool) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from chandlery.registry.client import RegistryClient
     from chandlery.registry.streamed import StreamedBlob
+    from chandlery.worker.mounter import Mounter
 
 _NAMES = {
     OutputKind.LOCAL: "exporting to client directory", OutputKind.TAR: "exporting to client tarball", OutputKind.OCI: "exporting to oci image format",

@@ -1,9 +1,20 @@
 """`Digest`: the name of some bytes, "sha256:<64 hex>" (OCI image spec, descriptor.md, "Digests")."""
 
-import hashlib
-
 from chandlery.errors import InputError
 
+try:
+    # the interpreter's own, for the few kilobytes that a cached build hashes: loading OpenSSL takes longer than everything that is done with it
+    from _sha256 import sha256 as _small  # type: ignore[import-not-found]
+except ImportError:
+    from hashlib import sha256 as _small
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_SMALL_BYTES = 16 << 10
+# how much a process hashes with the slower of the two before it loads the faster one
+_left_bytes = 256 << 10
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = frozenset("0123456789abcdef")
 
@@ -30,7 +41,29 @@ class Digest(str):
 
 def sha256(data: bytes) -> Digest:
     """The sha256 digest of some bytes in memory."""
-    return from_hex(hashlib.sha256(data).hexdigest())
+    return from_hex(hasher(data).hexdigest())
+
+
+def hasher(data: "bytes | memoryview" = b"", *, expected_bytes: int = 0) -> "_Hash":
+    """A sha256 begun with `data`, as hashlib's; `expected_bytes` are to follow."""
+    global _left_bytes
+    size_bytes = len(data) + expected_bytes
+    if size_bytes <= _SMALL_BYTES and _left_bytes > 0:
+        _left_bytes -= size_bytes
+        small: _Hash = _small(data)
+        return small
+    from hashlib import sha256
+
+    return sha256(data)
+
+
+def hasher_for(digest: Digest, expected_bytes: int) -> "_Hash":
+    """A hash of the digest's algorithm for that many bytes."""
+    if digest.algorithm == "sha256":
+        return hasher(expected_bytes=expected_bytes)
+    import hashlib
+
+    return hashlib.new(digest.algorithm)
 
 
 def from_hex(sha256_hex: str) -> Digest:

@@ -12,12 +12,11 @@ targets, device numbers, and the xattrs user.* and security.capability. Never ti
 A directory that is the tree's own root counts as d755 0 0 without xattrs: its mode is an accident of the machine. Names sort by their bytes.
 """
 
-import hashlib
 import os
 import stat as modes
 
 from chandlery.linux import xattr
-from chandlery.oci.digest import Digest, from_hex
+from chandlery.oci.digest import Digest, from_hex, hasher
 from chandlery.snapshot.selection import select
 from chandlery.snapshot.tree import Entry, check_depth, clean, lstat_beneath, open_directory, read_link, resolve
 
@@ -67,21 +66,21 @@ def kept_xattrs(at: int | str) -> list[tuple[str, bytes]]:
 def hash_file(file: int) -> bytes:
     """The sha256 of an open file, from where it stands."""
     data = os.read(file, min(os.fstat(file).st_size + 1, _CHUNK))  # asking for a fixed megabyte would map and unmap it for every file
-    hasher = hashlib.sha256(data)
+    digest = hasher(data, expected_bytes=_CHUNK if len(data) == _CHUNK else 0)
     while data and (data := os.read(file, _CHUNK)):
-        hasher.update(data)
-    return hasher.digest()
+        digest.update(data)
+    return digest.digest()
 
 
 def digest_selection(tree: "Tree", sources: tuple[str, ...], *, allows_wildcards: bool = True) -> Digest:
     """The digest of what `sources` select; raises InputError (code copy.missing-source)."""
-    hasher = hashlib.sha256(VERSION)
+    digest = hasher(VERSION)
     for source in sources:
         matches = select(tree, source, allows_wildcards=allows_wildcards)
-        hasher.update(b"%d\n" % len(matches))
+        digest.update(b"%d\n" % len(matches))
         for match in matches:
-            hasher.update(os.fsencode(match.name) + b"\0" + _selected_record(tree, match.path))
-    return from_hex(hasher.hexdigest())
+            digest.update(os.fsencode(match.name) + b"\0" + _selected_record(tree, match.path))
+    return from_hex(digest.hexdigest())
 
 
 def _selected_record(tree: "Tree", path: str) -> bytes:
@@ -153,7 +152,7 @@ def _digest_directory(directory: int, depth: int = 0) -> bytes:
     check_depth(depth)
     with os.scandir(directory) as listing:
         found = sorted(((os.fsencode(item.name), item.stat(follow_symlinks=False)) for item in listing), key=lambda pair: pair[0])
-    plain = hashlib.sha256()
+    plain = hasher()
     below = []
     for name, entry in found:
         kind = modes.S_IFMT(entry.st_mode)
@@ -166,7 +165,7 @@ def _digest_directory(directory: int, depth: int = 0) -> bytes:
             below.append(name + b"\0" + line)
         else:
             plain.update(name + b"\0" + _plain_record(directory, name, kind, entry))
-    return hashlib.sha256(plain.digest() + b"".join(below)).digest()
+    return hasher(plain.digest() + b"".join(below)).digest()
 
 
 def _plain_record(directory: int, name: bytes, kind: int, entry: os.stat_result) -> bytes:

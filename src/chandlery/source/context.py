@@ -8,10 +8,10 @@ as they were listed; reading one that has changed since raises ContextError (cod
 import os
 import stat as modes
 from _thread import RLock
-from hashlib import sha256
 from time import time_ns as now_ns
 
 from chandlery.errors import ContextError, InputError
+from chandlery.oci.digest import hasher
 from chandlery.snapshot import checksum
 from chandlery.snapshot.selection import select
 from chandlery.snapshot.tree import Entry, check_depth, clean, join, open_directory, read_link, resolve
@@ -277,7 +277,7 @@ class LocalContext:
             if not is_excluded or sub.is_kept:
                 below.append(os.fsencode(name) + b"\0" + checksum.record(mode, 0, 0, sub.digest, sub.xattrs))
                 found.is_kept = True
-        found.digest = sha256(found.own_digest + b"".join(below)).digest()
+        found.digest = hasher(found.own_digest + b"".join(below)).digest()
 
     def _remember(self, found: Directory) -> None:
         found.is_changed = False

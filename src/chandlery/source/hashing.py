@@ -5,7 +5,6 @@ Small files are bound by system calls that hold Python's lock in between, so thr
 """
 
 import os
-from hashlib import sha256
 
 from chandlery.errors import ContextError
 from chandlery.linux import children
@@ -85,6 +84,8 @@ def _split(jobs: "list[Job]", parts: int) -> "list[tuple[int, list[Job]]]":
 
 def _hash_directory(root: str, directory: str, files: list[tuple[str, bytes, int]]) -> list[bytes]:
     """For each file a mark (see hash_files) and its sha256."""
+    from hashlib import sha256
+
     out = []
     try:
         at = open_directory(root, directory)

@@ -2,8 +2,8 @@
 
 import os
 import stat as modes
-from hashlib import sha256
 
+from chandlery.oci.digest import hasher
 from chandlery.snapshot import checksum
 from chandlery.snapshot.tree import Entry, open_directory
 from chandlery.source import hashing
@@ -101,7 +101,7 @@ def digest_own(root: str, found: Directory) -> bytes:
     finally:
         if at >= 0:
             os.close(at)
-    return sha256(b"".join(name + b"\0" + line for name, line in sorted(lines))).digest()
+    return hasher(b"".join(name + b"\0" + line for name, line in sorted(lines))).digest()
 
 
 def make_entry(name: str, stat: "tuple[int, ...]", digest: bytes = b"", has_xattrs: bool = False) -> Entry:

@@ -12,7 +12,8 @@ of the moment when it was hashed is never remembered: it may change again withou
 import marshal
 import os
 import struct
-from hashlib import sha256
+
+from chandlery.oci.digest import hasher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class StatCache:
         try:
             os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
             with open(temporary, "wb") as file:
-                file.writelines((_MAGIC, sha256(body).digest(), body))
+                file.writelines((_MAGIC, hasher(body).digest(), body))
             os.replace(temporary, self.path)
         except OSError:
             _remove(temporary)
@@ -80,7 +81,7 @@ def _load(path: str) -> "dict[str, Table]":
     except OSError:
         return {}
     body = memoryview(data)[len(_MAGIC) + 32 :]
-    if not data.startswith(_MAGIC) or sha256(body).digest() != data[len(_MAGIC) : len(_MAGIC) + 32]:
+    if not data.startswith(_MAGIC) or hasher(body).digest() != data[len(_MAGIC) : len(_MAGIC) + 32]:
         return {}
     tables: dict[str, Table] = marshal.loads(body)
     return tables

@@ -137,7 +137,7 @@ def test_reserved_space_always_stays(store, shelf):
 def test_free_space_is_a_limit_of_its_own(store, shelf, monkeypatch):
     for number in range(4):
         shelf.snapshot(f"s{number}", used_at=number)
-    monkeypatch.setattr(gc, "_free_bytes", lambda root: 1000)
+    monkeypatch.setattr(gc, "free_bytes", lambda root: 1000)
     prune(store, PrunePolicy(min_free_bytes=1000))
     assert len(shelf.snapshots) == 4
     prune(store, PrunePolicy(min_free_bytes=1150))
