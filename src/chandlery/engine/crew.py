@@ -89,7 +89,8 @@ class Crew:
         self._spawner.start()
 
     def _spawn(self) -> None:
-        """Make the namespace, then a thread for each piece of work; threads of its own so that they inherit the namespace."""
+        """Make the namespace, then a thread for each piece of work that finds none idle; threads of its own so that they inherit the namespace."""
+        import queue
         import threading
 
         failure: BaseException | None = None
@@ -97,29 +98,35 @@ class Crew:
             self._prepare()
         except BaseException as error:
             failure = error
-        slots = threading.Semaphore(self._max_at_once)
+        slots, idle = threading.Semaphore(self._max_at_once), threading.Semaphore(0)
+        ready: queue.SimpleQueue[tuple[int, Work, OnFailure] | None] = queue.SimpleQueue()
         threads: list[threading.Thread] = []
         while (task := self._tasks.get()) is not None:
             if failure is not None:
                 self._facts.put(failure)
                 continue
             slots.acquire()
-            threads = [thread for thread in threads if thread.is_alive()]
-            thread = threading.Thread(target=self._work, args=(task, slots), name=f"chandlery-step-{task[0]}", daemon=True)
-            threads.append(thread)
-            thread.start()
+            ready.put(task)
+            if not idle.acquire(blocking=False):
+                threads.append(threading.Thread(target=self._work, args=(ready, slots, idle), name=f"chandlery-worker-{len(threads)}", daemon=True))
+                threads[-1].start()
+        for _ in threads:
+            ready.put(None)
         for thread in threads:
             thread.join()
         self._ended.set()
 
-    def _work(self, task: "tuple[int, Work, OnFailure]", slots: "threading.Semaphore") -> None:
-        vertex, work, on_failure = task
-        try:
-            fact: Fact | BaseException = on_failure(vertex, Cancelled()) if self.cancelled.is_set() else work()
-        except Exception as failure:
-            fact = on_failure(vertex, failure)
-        except BaseException as failure:
-            fact = failure
-        finally:
-            slots.release()
-        self._facts.put(fact)
+    def _work(self, ready: "queue.SimpleQueue[tuple[int, Work, OnFailure] | None]", slots: "threading.Semaphore", idle: "threading.Semaphore") -> None:
+        """One piece of work after the other: a thread brings a connection to the database along, which costs more than many a step's own work."""
+        while (task := ready.get()) is not None:
+            vertex, work, on_failure = task
+            try:
+                fact: Fact | BaseException = on_failure(vertex, Cancelled()) if self.cancelled.is_set() else work()
+            except Exception as failure:
+                fact = on_failure(vertex, failure)
+            except BaseException as failure:
+                fact = failure
+            finally:
+                idle.release()
+                slots.release()
+            self._facts.put(fact)
