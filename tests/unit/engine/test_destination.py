@@ -22,9 +22,9 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"old")
-    with pytest.raises(ValueError), Destination(str(path)) as file:
-        file.write(b"half")
-        raise ValueError
+    destination = Destination(str(path))
+    destination.__enter__().write(b"half")
+    destination.__exit__(ValueError)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["out"]
 

@@ -104,10 +104,13 @@ class World:
         given = {
             "graph": GRAPH, "keys": KEYS, "fresh": lambda _: self.fresh, "worker": lambda: self.worker, "exports": self.exports,
             "records": self.records, "locks": StepLocks(self.store.layout), "book": StepBook(self.seen.append, self.stop), "stop": self.stop,
-            "root": self.store.root, "make_room": lambda: self.room.pop(), "created": lambda: "2024-01-01T00:00:00Z",
+            "root": self.store.root, "make_room": self.room_left, "created": lambda: "2024-01-01T00:00:00Z",
             "keep_failed": lambda op, inputs: "chandlery run --failed x",
         }  # fmt: skip
         return BuildTasks(**{**given, **changes})
+
+    def room_left(self) -> bool:
+        return self.room.pop()
 
     def execute(self, vertex: int, *inputs: object):
         return self.tasks.execute(Execute(vertex, tuple(key for key in (KEYS[vertex],) if key)), inputs)
