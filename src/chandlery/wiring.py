@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from chandlery.buildcache.remote import StepRemote
     from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from chandlery.runtime.ca_certs import CaCertificates
     from chandlery.runtime.network import NetworkPool
     from chandlery.runtime.protocol import Runtime
+    from chandlery.scope import Scopes
     from chandlery.source.http import HttpSource
     from chandlery.volume.volumes import Volumes
 
@@ -47,7 +49,7 @@ def build(request: BuildRequest, *, sink: EventSink = discard, settings: Setting
         clean_dead_sessions(store)
         policies = prune_policies(chosen, store.root)
         with store.begin() as session:
-            result = pipeline.build(request, tools(chosen, store, session, sink), sink)
+            result = pipeline.build(_obeying(chosen, request), tools(chosen, store, session, sink, request), sink)
             wrote_log = os.path.exists(store.layout.log(session.id))
         settle(store, tuple(policy for policy in policies if wrote_log or not limits_logs(policy)), sink)
         return result
@@ -60,13 +62,14 @@ def default_settings() -> Settings:
     return load(dict(os.environ), os.getcwd())
 
 
-def tools(settings: Settings, store: Store, session: "Session", sink: EventSink) -> Tools:
+def tools(settings: Settings, store: Store, session: "Session", sink: EventSink, request: BuildRequest | None = None) -> Tools:
     """What one build works with, each part made when it is first called for."""
     snapshots = SnapshotStore(store)
     stop = StopFlag()
     client = _once(lambda: connect(settings, should_stop=stop.is_set))
     images = ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink)
     images.watch(stop.is_set)
+    scopes = _scopes(settings, request or BuildRequest())
     return Tools(
         store=store,
         session=session,
@@ -79,6 +82,8 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink)
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
         volumes=lambda: volumes(store),
+        remotes=_once(lambda: _remotes(settings, scopes, request, stop)),
+        scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
         make_room=lambda: _make_room(store),
@@ -89,11 +94,59 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink)
     )
 
 
-def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False) -> "RegistryClient":
-    """A registry client with this machine's credentials, mirrors, proxies and certificates."""
-    from chandlery.registry.client import RegistryClient
+def _obeying(settings: Settings, request: BuildRequest) -> BuildRequest:
+    """CHANDLERY_CACHE overrides whatever else was asked for: `off` runs every step anew."""
+    from chandlery.values import replace
 
-    return RegistryClient(registry_settings(settings), should_stop=should_stop)
+    mode = settings.environment.get("CHANDLERY_CACHE", "")
+    if mode not in ("", "off", "local", "ro", "rw"):
+        from chandlery.errors import RequestError
+
+        raise RequestError(f"CHANDLERY_CACHE={mode} is not a mode", code="config.bad-value", hint="use off, local, ro or rw")
+    return replace(request, no_cache=True) if mode == "off" else request
+
+
+def _scopes(settings: Settings, request: BuildRequest) -> "Scopes":
+    """The scopes of a build; found only where something is shared, since files are read for it."""
+    from chandlery.scope import Scopes, find
+
+    if not request.cache_remotes and not request.cache_scope:
+        return Scopes("", (), "nothing is shared", is_shared=False)
+    return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
+
+
+def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None, stop: StopFlag) -> "tuple[StepRemote, ...]":
+    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines."""
+    mode = settings.environment.get("CHANDLERY_CACHE", "")
+    if request is None or not request.cache_remotes or not scopes.is_shared or mode in ("off", "local"):
+        return ()
+    from chandlery.buildcache import address as addresses
+    from chandlery.buildcache.directory import DirectoryRemote
+    from chandlery.buildcache.repository import RegistryRemote
+    from chandlery.values import replace
+
+    made: list[StepRemote] = []
+    for text in request.cache_remotes:
+        address = addresses.parse(text)
+        if mode:
+            address = replace(address, is_writable=mode == "rw")
+        if address.is_directory:
+            made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable, check=stop.check))
+        else:
+            asking = lambda: connect(settings, should_stop=stop.is_set, is_brief=True)  # noqa: E731
+            made.append(RegistryRemote(address, asking=asking, moving=lambda: connect(settings, should_stop=stop.is_set)))
+    return tuple(made)
+
+
+def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False, is_brief: bool = False) -> "RegistryClient":
+    """A registry client with this machine's credentials, mirrors, proxies and certificates; a brief one gives up after a few seconds."""
+    from chandlery.registry.client import RegistryClient
+    from chandlery.values import replace
+
+    found = registry_settings(settings)
+    if is_brief:
+        found = replace(found, connect_timeout_s=2.0, read_timeout_s=4.0, attempts=3)
+    return RegistryClient(found, should_stop=should_stop)
 
 
 def registry_settings(settings: Settings) -> "RegistrySettings":
