@@ -82,7 +82,7 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
         volumes=lambda: volumes(store),
-        remotes=_once(lambda: _remotes(settings, scopes, request, stop)),
+        remotes=_once(lambda: _remotes(settings, scopes, request)),
         scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
@@ -115,8 +115,11 @@ def _scopes(settings: Settings, request: BuildRequest) -> "Scopes":
     return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
 
 
-def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None, stop: StopFlag) -> "tuple[StepRemote, ...]":
-    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines."""
+def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[StepRemote, ...]":
+    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines.
+
+    They don't watch the build's stop flag: a build that failed still shares what it finished.
+    """
     mode = settings.environment.get("CHANDLERY_CACHE", "")
     if request is None or not request.cache_remotes or not scopes.is_shared or mode in ("off", "local"):
         return ()
@@ -131,10 +134,9 @@ def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None,
         if mode:
             address = replace(address, is_writable=mode == "rw")
         if address.is_directory:
-            made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable, check=stop.check))
+            made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable))
         else:
-            asking = lambda: connect(settings, should_stop=stop.is_set, is_brief=True)  # noqa: E731
-            made.append(RegistryRemote(address, asking=asking, moving=lambda: connect(settings, should_stop=stop.is_set)))
+            made.append(RegistryRemote(address, asking=lambda: connect(settings, is_brief=True), moving=lambda: connect(settings)))
     return tuple(made)
 
 

@@ -26,11 +26,10 @@ _PIECE_BYTES = 1 << 20
 
 
 class DirectoryRemote:
-    def __init__(self, name: str, directory: str, *, is_writable: bool, check: "Callable[[], None]" = lambda: None) -> None:
+    def __init__(self, name: str, directory: str, *, is_writable: bool) -> None:
         self.name = name
         self.is_writable = is_writable
         self._directory = directory
-        self._check = check
         self._is_stopped = False
 
     def find(self, scope: str, key: Digest) -> bytes | None:
@@ -97,7 +96,6 @@ class DirectoryRemote:
 
         if self._is_stopped:
             raise Cancelled()
-        self._check()
 
     def _entry(self, scope: str, key: Digest) -> str:
         name = entry_name(scope, key)

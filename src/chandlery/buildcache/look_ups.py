@@ -74,6 +74,10 @@ class LookUps:
     def is_answered(self, key: Digest) -> bool:
         return key in self._asked and self._asked[key].answered.is_set()
 
+    def known(self, key: Digest) -> Found | None:
+        """The entry of a key, if it has come."""
+        return self._asked[key].found if key in self._asked else None
+
     def answer(self, key: CacheKey, expected: Expected) -> Found | None:
         """The entry of a key; None where there is none, or none came in time."""
         if key.digest not in self._asked:

@@ -10,7 +10,7 @@ from chandlery.buildcache.record import LayerSource, StepRecord
 from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.engine.steps import Step, StepBook
-from chandlery.errors import Lost, RegistryError
+from chandlery.errors import Cancelled, Lost, RegistryError
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.oci.reference import Reference
@@ -158,7 +158,10 @@ class RemoteLayers:
         remote = self._remotes.get(source.remote) if source is not None else None
         if source is None or remote is None:
             raise Lost(str(blob.digest))
-        return remote.read_blob(source.scope, blob)
+        for piece in remote.read_blob(source.scope, blob):
+            if self._should_stop():
+                raise Cancelled()
+            yield piece
 
 
 class _Reader:

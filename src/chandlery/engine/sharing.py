@@ -63,7 +63,6 @@ class Sharing:
         self._max_age_s = max_age_s
         self._look_ups: LookUps | None = None
         self._publisher: Publisher | None = None
-        self._found: dict[Digest, Found] = {}
 
     @property
     def is_on(self) -> bool:
@@ -81,7 +80,7 @@ class Sharing:
         found = asking.answer(action.key, self._expected(action.vertex))
         if found is None:
             return None
-        if any(str(layer.diff_id) in self.layers.lost for layer in found.entry.layers):
+        if self._is_broken(found):
             asking.replaceable.add(action.key.digest)
             return None
         sources = tuple(
@@ -89,7 +88,6 @@ class Sharing:
         )  # fmt: skip
         record = replace(found.entry.record(), sources=sources)
         self.layers.learn(record)
-        self._found[action.key.digest] = found
         self._records.put(record)
         return record
 
@@ -105,7 +103,7 @@ class Sharing:
 
     def origin(self, key: Digest | None, record: StepRecord | None) -> Pairs:
         """Where a hit came from, for the summary and the metadata file."""
-        found = self._found.get(key) if key is not None else None
+        found = self._look_ups.known(key) if key is not None and record is None and self._look_ups is not None else None
         if found is not None:
             entry, size = found.entry, sum(blob.size_bytes for blob in found.entry.blobs[-1:])
             age = max(0, int(time.time() - entry.created_at_s))
@@ -157,8 +155,12 @@ class Sharing:
         base, height = self._base(vertex)
         if len(record.result.layers) != len(base.diff_ids) + height:
             return
-        replaces = self._look_ups is not None and record.key in self._look_ups.replaceable
+        replaces = self._look_ups is not None and (record.key in self._look_ups.replaceable or self._is_broken(self._look_ups.known(record.key)))
         self._publishing(target).offer(Offer(record, base, aliases, replaces))
+
+    def _is_broken(self, found: "Found | None") -> bool:
+        """Whether an entry lists a layer that turned out to be lost."""
+        return found is not None and any(str(layer.diff_id) in self.layers.lost for layer in found.entry.layers)
 
     def packed(self, layer: "LayerRef") -> "tuple[Digest, Descriptor]":
         return self._pack(layer)
