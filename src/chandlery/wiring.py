@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+# the kernel writes what is dirty after 30 s (vm.dirty_expire_centisecs): waiting for that makes a syncfs cheap, off every build's path
+SETTLED_S = 60.0
+
+
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
     """Build an image: a request in, events on the way, a result out.
 
@@ -111,15 +115,17 @@ def volumes(store: Store) -> "Volumes":
 
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:
-    """What every build does for the store when it is over: keep to the space policy, where that is exceeded. A build that succeeded stays one."""
+    """What every build does for the store when it is over: make durable what the kernel has mostly written by itself meanwhile, and keep to the space
+    policy, where that is exceeded. A build that succeeded stays one."""
     try:
+        SnapshotStore(store).sync(older_than_s=SETTLED_S)
         for policy in policies:
             if is_exceeded(store, policy):
                 prune(store, policy)
     except Cancelled:
         raise
     except (ChandleryError, OSError) as failure:
-        sink(Warned("prune.failed", f"the store could not be pruned: {failure}", time.time()))
+        sink(Warned("store.unsettled", f"the store could not be tidied: {failure}", time.time()))
 
 
 def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "PruneReport":

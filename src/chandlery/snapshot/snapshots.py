@@ -170,9 +170,9 @@ class SnapshotStore:
                 (diff_id, tar_size, content_digest, snapshot),
             )
 
-    def sync(self) -> int:
-        """Put everything written so far on the disk, whoever wrote it: one syncfs. Returns how many snapshots that made durable."""
-        waiting = self._store.db.read("SELECT id FROM snapshot WHERE boot_id IS NOT NULL")
+    def sync(self, *, older_than_s: float = 0.0) -> int:
+        """Put everything written so far on the disk, whoever wrote it: one syncfs, if a snapshot of that age isn't yet. Returns how many it made durable."""
+        waiting = self._store.db.read("SELECT id FROM snapshot WHERE boot_id IS NOT NULL AND created_at <= ?", (self._clock() - older_than_s,))
         if waiting:
             from chandlery.linux import filesystem
 
