@@ -1,6 +1,5 @@
 """Builders for the session, and what each case expects: a file that the reference wrote (`--accept`)."""
 
-import json
 import os
 import re
 import shutil
@@ -45,14 +44,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory):
         yield side
 
 
-@pytest.fixture
-def expected(case: Case, request: pytest.FixtureRequest) -> dict[str, object]:
-    """What the reference made of the case."""
-    path = expected_path(case)
-    if not path.is_file():
-        pytest.fail(f"{path.name} is missing: run the tests with --accept where a buildkitd is")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def expected_path(case: Case) -> Path:
-    return EXPECTED / case.theme / (re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-") + ".json")
+def expected_path(case: Case, *, ours: bool = False) -> Path:
+    """The file with what the reference made of a case, or where we differ on purpose, we."""
+    name = re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-")
+    return EXPECTED / case.theme / f"{name}{'.ours' if ours else ''}.json"

@@ -1,5 +1,4 @@
 """What makes a second build do a step again."""
-# ruff: noqa: E501 - a case is a line
 
 import re
 from dataclasses import replace
@@ -96,7 +95,7 @@ _CASES = [
 
 def _apart(case: Case) -> Case:
     """The case on a base of its own, so that no other case's steps are in its cache."""
-    own = f"FROM busybox\\1\nWORKDIR /{case.name.replace(' ', '-')}\n"
+    own = f"FROM busybox\\1\nWORKDIR /case-{re.sub('[^a-z0-9]+', '-', case.name.lower())}\n"
 
     def placed(text: str) -> str:
         return re.sub(r"FROM busybox((?: AS \w+)?)\n", own, text)

@@ -1,5 +1,4 @@
 """COPY where layers, links and earlier instructions meet."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case, Dir, Fifo, File, Link
 

@@ -1,5 +1,4 @@
 """Variables and quotes in instructions."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case
 

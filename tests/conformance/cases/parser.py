@@ -1,5 +1,4 @@
 """Lines, comments, continuations, directives, JSON forms and syntax errors."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case
 

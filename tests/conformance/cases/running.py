@@ -12,8 +12,16 @@ CASES = [
         "modes and owners",
         "FROM busybox\nRUN umask 027; echo a > /a; mkdir /d; chown alice:staff /a; chmod 4755 /a; chmod 1770 /d; chmod 2755 /opt; chown 5:6 /home\n",
     ),
-    Case("links", "FROM busybox\nRUN echo a > /a; ln /a /b; ln -s a /c; ln -s /nowhere /d; ln /etc/group /etc/group2; mkfifo /pipe\n"),
-    Case("hard links over layers", "FROM busybox\nRUN echo a > /a; ln /a /b\nRUN echo more >> /b\nRUN ln /var/deep/one /three\n"),
+    Case(
+        "links",
+        "FROM busybox\nRUN echo a > /a; ln /a /b; ln -s a /c; ln -s /nowhere /d; ln /etc/group /etc/group2; mkfifo /pipe\n",
+        differs="BuildKit leaves out the base's file, so that its link becomes a copy",
+    ),
+    Case(
+        "hard links over layers",
+        "FROM busybox\nRUN echo a > /a; ln /a /b\nRUN echo more >> /b\nRUN ln /var/deep/one /three\n",
+        differs="BuildKit leaves out the base's file, so that its link becomes a copy",
+    ),
     Case("nothing", "FROM busybox\nRUN true\nRUN :\n"),
     Case("files that come and go", "FROM busybox\nRUN echo a > /tmp/a; mkdir -p /x/y/z; echo b > /x/y/z/b\nRUN rm -r /x /tmp/a\n"),
     Case("a directory that is moved", "FROM busybox\nRUN mkdir -p /d/e; echo f > /d/e/f\nRUN mv /d /moved; mv /var/deep /var/moved\n"),
@@ -36,7 +44,8 @@ CASES = [
     ),
     Case(
         "from scratch with a binary",
-        'FROM busybox AS tools\nFROM scratch\nCOPY --from=tools /bin/busybox /bin/sh\nRUN ["/bin/sh", "sh", "-c", "echo a > /f"]\n',
+        'FROM busybox AS tools\nFROM scratch\nCOPY --from=tools /bin/busybox /bin/sh\nRUN ["/bin/sh", "-c", "echo a > /f"]\n',
+        differs="BuildKit leaves the runtime's mount points in the layer",
     ),
     Case("--network=none", "FROM busybox\nRUN --network=none ls /sys/class/net > /nets\n"),
     Case("writing to /etc/hosts", "FROM busybox\nRUN touch /etc/other; ls /etc | sort > /list\n"),
