@@ -80,6 +80,7 @@ def run_trial(tools: Tools, image: StoredImage, trial: Trial, *, output: "Callab
 def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int, bytes], None]", cancelled: "object") -> "ExitStatus":
     from chandlery.runtime.secrets import mount_memory
     from chandlery.runtime.stubs import MountStubs
+    from chandlery.worker.exec_op import make_working_directory
     from chandlery.worker.mounter import Mounter
 
     shelf = ImageShelf(tools)
@@ -96,6 +97,7 @@ def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int,
         path, etc = _networked(network, trial, scratch)
         stubs = MountStubs(rootfs, [*etc, *_volumes(trial)], upper=upper)
         spec = _spec(config, trial, rootfs, stubs.mounts)
+        make_working_directory(rootfs, spec.cwd)
         group = cgroup.create(tools.session.machine_name("run"), trial.limits)
         stack.callback(lambda: group.remove() if group is not None else None)
         memory = tools.session.scratch("r")

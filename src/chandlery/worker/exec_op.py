@@ -148,7 +148,7 @@ class StepRunner:
                 stack.callback(trusted.remove)
                 env += trusted.env
                 etc += trusted.mounts
-            _make_working_directory(rootfs, op.cwd)
+            make_working_directory(rootfs, op.cwd)
             stubs = MountStubs(rootfs, [*etc, *wanted], upper=upper)
             stack.callback(stubs.remove)
             spec = replace(self._spec(op, rootfs, stubs.mounts, env), is_interactive=is_interactive)
@@ -251,7 +251,7 @@ def _raise_for(status: ExitStatus, op: ExecOp) -> None:
         raise StepFailed(f"{shown!r} ended with exit code {status.code}", status=status.code)
 
 
-def _make_working_directory(rootfs: str, cwd: str) -> None:
+def make_working_directory(rootfs: str, cwd: str) -> None:
     """A step's working directory exists, as BuildKit has it, also where no WORKDIR made it (an image's own)."""
     from chandlery.linux.paths import make_dirs_in_root
 
