@@ -23,6 +23,7 @@ CASES = [
         "COPY --from keeps what files have",
         "FROM busybox AS one\nRUN echo a > /a; ln /a /b; ln -s a /c; mkfifo /p; mkdir -m 1777 /d; touch -t 200102030405 /a; chown alice /d; mkdir /all; mv /a /b /c /p /d /all\n"
         "FROM scratch\nCOPY --from=one /all /copied\nCOPY --from=one /all/a /all/c /single/\n",
+        older="20.10 does otherwise",
     ),
     Case(
         "COPY --from follows links inside its stage",
