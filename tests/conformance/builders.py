@@ -20,6 +20,7 @@ from chandlery.cli.build_request import to_request
 from chandlery.cli.main import main
 from chandlery.config import load
 from chandlery.errors import ChandleryError
+from chandlery.values import replace
 from chandlery.wiring import build
 
 START_TIMEOUT_S = 30.0
@@ -39,9 +40,9 @@ class Built:
 class Ours:
     """In this process, through the command's own argument parser."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, mount: str = "") -> None:
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "CHANDLERY_ROOT": str(directory / "store"), "CHANDLERY_CONFIG": "/none"}
-        self._settings = load(self._environment, "/")
+        self._settings = replace(load(self._environment, "/"), mount=mount)
         for name in bases.CONFIGS:
             bases.write_archive(directory / f"{name}.tar", name)
             if main(["load", "-q", "--root", str(directory / "store"), "-i", str(directory / f"{name}.tar")]) != 0:

@@ -12,11 +12,14 @@ from tests.conformance.cases import CASES
 from tests.conformance.model import Case
 
 EXPECTED = Path(__file__).parent / "expected"
+MOUNTING = ("running", "mounts")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES, ids=lambda case: case.id)
+    if "mounting_case" in metafunc.fixturenames:
+        metafunc.parametrize("mounting_case", [case for case in CASES if case.theme in MOUNTING and not case.differs], ids=lambda case: case.id)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +29,12 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Ours:
     if not bases.BUSYBOX:
         pytest.skip("needs busybox-static")
     return Ours(tmp_path_factory.mktemp("ours"))
+
+
+@pytest.fixture(scope="session", params=["legacy", "copy"])
+def ours_mounting(ours: Ours, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Ours:
+    """The same where the kernel or the file system offers less."""
+    return Ours(tmp_path_factory.mktemp(request.param), mount=request.param)
 
 
 @pytest.fixture(scope="session")

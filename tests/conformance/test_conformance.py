@@ -59,6 +59,12 @@ def test_a_build_makes_what_the_reference_makes(case: Case, ours: Ours, tmp_path
     assert without_errors(found) == read(expected_path(case, ours=bool(case.differs)))
 
 
+def test_every_way_of_mounting_makes_the_same(mounting_case: Case, ours_mounting: Ours, tmp_path: Path) -> None:
+    found = made_by(ours_mounting, mounting_case, tmp_path)
+
+    assert without_errors(found) == read(expected_path(mounting_case, ours=bool(mounting_case.differs)))
+
+
 def test_the_newest_buildkit_still_agrees(case: Case, buildkit: Buildkit, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     found = without_errors(made_by(buildkit, case, tmp_path))
 
