@@ -131,7 +131,6 @@ def _name_root(error: ChandleryError, root: str) -> None:
     if root and getattr(error, "reproduce", ""):
         from shlex import quote
 
-
         error.reproduce += f" --root {quote(os.path.abspath(root))}"  # type: ignore[attr-defined]
 
 
