@@ -17,6 +17,7 @@ from chandlery.runtime.guard import Guard
 RUN_A_STEP = """
 import sys
 from chandlery.linux import cgroup, mount, namespaces
+from chandlery.runtime import oci_cli
 from chandlery.runtime.guard import Guard
 from chandlery.runtime.process import StepNetwork, StepSpec
 namespaces.enter_private_mounts()
