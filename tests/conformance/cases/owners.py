@@ -44,4 +44,11 @@ CASES = [
     Case("a mode from a variable", "FROM busybox\nARG m=751\nCOPY --chmod=$m f /a\n", _FILES, older="newer"),
     Case("a mode that is none", "FROM busybox\nCOPY --chmod=999 f /a\n", _FILES, fails="dockerfile.chmod", older="20.10 does otherwise"),
     Case("a mode of new directories", "FROM busybox\nCOPY --chmod=700 f /new/dir/f\n", _FILES, older="20.10 does otherwise"),
+    Case(
+        "root without a passwd", "FROM scratch\nCOPY --chown=root f /a\nCOPY --chown=root:root f /b\nCOPY --chown=5:root f /c\nUSER root\nWORKDIR /w\n", _FILES
+    ),
+    Case("root in another place", "FROM busybox\nRUN sed -i 's/^root:x:0:0/root:x:7:8/' /etc/passwd\nCOPY --chown=root f /a\nUSER root\nWORKDIR /w\n", _FILES),
+    Case("WORKDIR of a user without a passwd", "FROM scratch\nUSER alice\nWORKDIR /w\n", fails="copy.unknown-user", older="20.10 does otherwise"),
+    Case("WORKDIR of an unknown user", "FROM busybox\nUSER nobody-here:no-such\nWORKDIR /w\n"),
+    Case("USER of a colon alone", "FROM scratch\nUSER :\nWORKDIR /w\n"),
 ]
