@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+# the kernel writes what is dirty after 30 s (vm.dirty_expire_centisecs): waiting for that makes a syncfs cheap, off every build's path
+SETTLED_S = 60.0
+# a syncfs waits for what anybody wrote: where that is much, a later build finds a better moment, for as long as this
+OVERDUE_S = 900.0
+CHEAP_SYNC_BYTES = 8 << 20
+
+
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
     """Build an image: a request in, events on the way, a result out.
 
@@ -166,15 +173,26 @@ def volumes(store: Store) -> "Volumes":
 
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:
-    """What every build does for the store when it is over: keep to the space policy, where that is exceeded. A build that succeeded stays one."""
+    """What every build does for the store when it is over: make durable what the kernel has mostly written by itself meanwhile, and keep to the space
+    policy, where that is exceeded. A build that succeeded stays one."""
     try:
+        _make_durable(SnapshotStore(store))
         for policy in policies:
             if is_exceeded(store, policy):
                 prune(store, policy)
     except Cancelled:
         raise
     except (ChandleryError, OSError) as failure:
-        sink(Warned("prune.failed", f"the store could not be pruned: {failure}", time.time()))
+        sink(Warned("store.unsettled", f"the store could not be tidied: {failure}", time.time()))
+
+
+def _make_durable(snapshots: SnapshotStore) -> None:
+    waited_s = snapshots.unsynced_for_s()
+    if waited_s > SETTLED_S:
+        from chandlery.linux import filesystem
+
+        if waited_s > OVERDUE_S or filesystem.unwritten_bytes() <= CHEAP_SYNC_BYTES:
+            snapshots.sync(older_than_s=SETTLED_S)
 
 
 def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "PruneReport":

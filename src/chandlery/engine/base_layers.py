@@ -40,7 +40,7 @@ class BaseLayers:
     def fetch_blob(self, diff_id: str) -> Descriptor | None:
         """A base layer's blob as its registry has it, brought into the store; None if no registry is known to have it. Raises RegistryError."""
         for image, name in self._images:
-            if diff_id in image.config.diff_ids and image.layers:
+            if diff_id in image.config.diff_ids and image.layers and not image.is_local:
                 blob = image.layers[image.config.diff_ids.index(Digest(diff_id))]
                 shown = _Shown(self._book, f"{name} (layer {diff_id[7:19]})")
                 try:

@@ -290,6 +290,8 @@ def _may_be_twins(record: StepRecord, key: CacheKey, older: FileSystem, parent: 
 
     if not older.layers or len(older.layers) != len(parent.layers):
         return False
+    if not older.layers[-1].snapshot:
+        return False  # a base image's, perhaps one that this build knows nothing of
     if not all(_is_one_layer(*pair) for pair in zip(older.layers[:-1], parent.layers[:-1], strict=True)):
         return False
     one, other = (json.loads(document)["inputs"][1:] for document in (record.document, key.document))

@@ -192,7 +192,7 @@ class LayerForms:
         from chandlery.layer.compression import decompressed
         from chandlery.layer.pack import compress
 
-        with self._store.blobs.open(blob.digest) as reader, self._store.blobs.ingest(self._session) as ingest:
+        with self._store.blobs.open(blob.digest) as reader, self._store.blobs.ingest(self._session, is_hashed_by_caller=True) as ingest:
             done = 0
 
             def sink(block: "bytes | bytearray | memoryview") -> None:
@@ -217,7 +217,7 @@ class LayerForms:
 
         snapshot = self.snapshot(layer)
         done = 0
-        with self._store.blobs.ingest(self._session) as ingest, send() if send else nullcontext() as sent:
+        with self._store.blobs.ingest(self._session, is_hashed_by_caller=True) as ingest, send() if send else nullcontext() as sent:
 
             def sink(block: "bytes | bytearray | memoryview") -> None:
                 nonlocal done
