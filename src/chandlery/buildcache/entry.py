@@ -126,9 +126,7 @@ def _encode_layer(layer: SharedLayer) -> "dict[str, Any]":
 
 def _entry(document: "dict[str, Any]") -> Entry:
     layers = tuple(
-        SharedLayer(
-            Digest(row["diff_id"]), descriptors.decode(row["blob"]) if "blob" in row else None, _text(row, "created"), _text(row, "created_by")
-        )  # fmt: skip
+        SharedLayer(Digest(row["diff_id"]), descriptors.decode(row["blob"]) if "blob" in row else None, _text(row, "created"), _text(row, "created_by"))
         for row in document["layers"]
     )
     base = document["base"]

@@ -1,7 +1,8 @@
 """`Publisher`: sending finished steps to a shared cache, behind the build's back.
 
 A record is offered as soon as its step has ended and goes out beside the steps that follow: layers first, the entry last, so that an interruption leaves
-nothing half-visible. Layers are sent from the store's blobs, never held in memory. A failure costs the entry, and is told once; whoever may not write reads only.
+nothing half-visible. Layers are sent from the store's blobs, never held in memory. A failure costs the entry, and is told once; whoever may not write
+reads only.
 """
 
 import time

@@ -75,7 +75,8 @@ class RecordStore:
                 tx.execute(
                     f"{verb} INTO step_record ({_COLUMNS}, kind, last_used_at, use_count, build_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?)",
                     (
-                        str(key), str(op_digest), document.decode(), encode_layers(record.result, record.sources), record.name, record.created_at_s, record.duration_s,
+                        str(key), str(op_digest), document.decode(), encode_layers(record.result, record.sources),
+                        record.name, record.created_at_s, record.duration_s,
                         record.size_bytes, encode_observed(record.observed), kind, record.created_at_s, self._session.id,
                     ),
                 )  # fmt: skip

@@ -22,7 +22,17 @@ def test_addresses(text, location, is_directory, is_writable):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "host/cache", "http://host/cache", "file://relative", "registry://", "registry://host/UPPER", "registry://host/c:tag", "file:///x,mode=wo", "file:///x,y"],
+    [
+        "",
+        "host/cache",
+        "http://host/cache",
+        "file://relative",
+        "registry://",
+        "registry://host/UPPER",
+        "registry://host/c:tag",
+        "file:///x,mode=wo",
+        "file:///x,y",
+    ],
 )
 def test_what_is_none_is_refused(text):
     with pytest.raises(RequestError) as raised:
