@@ -18,7 +18,6 @@ RUN_A_STEP = """
 import sys
 from chandlery.linux import cgroup, mount, namespaces
 from chandlery.runtime import oci_cli
-from chandlery.runtime.guard import Guard
 from chandlery.runtime.process import StepNetwork, StepSpec
 namespaces.enter_private_mounts()
 runtime_name, directory, build, argument, mode = sys.argv[1:6]
