@@ -314,6 +314,7 @@ def test_unreachable_remote_is_told_once_and_costs_the_warm_path_nothing(farm, t
     farm.build("one", outputs=CACHE_ONLY)
     assert farm.hits() == ["done"] * STEPS
     assert farm.warnings.count("cache.unavailable") == 1
+    assert len(farm.result.cache.unpublished) == STEPS
     farm.build("one", outputs=CACHE_ONLY)
     assert (farm.hits(), farm.warnings) == (["cached"] * STEPS, [])
 

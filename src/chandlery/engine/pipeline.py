@@ -107,12 +107,14 @@ class _Build:
         forms = LayerForms(
             tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob, elsewhere=layers, check=tools.stop.check
         )
+        # what a failed build finished is packed and shared all the same
+        unstopped = LayerForms(tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob)
         epoch_s = epoch_of(lowered)
         solver = Solver(graph, _context_digests(graph, contexts))
         records = RecordStore(tools.store, tools.session, max_age_s=self._request.cache_max_age_s)
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
-            pack=lambda layer: self._packed(forms, layer), max_age_s=self._request.cache_max_age_s,
+            pack=lambda layer: self._packed(unstopped, layer), max_age_s=self._request.cache_max_age_s,
         )  # fmt: skip
         with self._shared(sharing), Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
             exports = Exports(

@@ -63,6 +63,7 @@ class Sharing:
         self._max_age_s = max_age_s
         self._look_ups: LookUps | None = None
         self._publisher: Publisher | None = None
+        self._held_back: list[str] = []
 
     @property
     def is_on(self) -> bool:
@@ -148,7 +149,10 @@ class Sharing:
     def offer(self, vertex: int, record: StepRecord, aliases: tuple[CacheKey, ...] = ()) -> None:
         """Share a record that was just written, behind the build's back."""
         target = next((remote for remote in self._remotes if remote.is_writable), None)
-        if target is None or (self._look_ups is not None and self._look_ups.is_unreachable(target)):
+        if target is None:
+            return
+        if self._look_ups is not None and self._look_ups.is_unreachable(target):
+            self._held_back.append(record.name)
             return
         from chandlery.buildcache.publisher import Offer
 
@@ -189,15 +193,21 @@ class Sharing:
 
     def finish(self, timeout_s: float | None) -> CacheReport:
         """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
-        from chandlery.buildcache.publisher import Published
-
-        published = self._publisher.finish(timeout_s) if self._publisher is not None else Published()
+        report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
+        if self._publisher is not None:
+            published = self._publisher.finish(timeout_s)
+            report = replace(
+                report,
+                steps_published=published.steps,
+                bytes_published=published.bytes_moved,
+                unpublished=published.missing,
+                why=published.why,
+            )
+        if self._held_back:
+            report = replace(report, unpublished=(*report.unpublished, *self._held_back), why=report.why or "the shared cache is not reachable")
         if self._look_ups is not None or self._publisher is not None or self.layers.bytes_moved:
             for remote in self._remotes:
                 remote.stop()
-        if published.missing:
-            self._book.warn("cache.unpublished", f"{len(published.missing)} steps were not shared: {published.why}")
-        names = tuple(remote.name for remote in self._remotes)
-        return CacheReport(
-            self._scopes.write, self._scopes.reads, self._scopes.reason, names, published.steps, published.bytes_moved, published.missing, published.why
-        )  # fmt: skip
+        if report.unpublished:
+            self._book.warn("cache.unpublished", f"{len(report.unpublished)} steps were not shared: {report.why}")
+        return report
