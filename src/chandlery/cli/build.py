@@ -111,7 +111,7 @@ def _add_outputs(parser: "Parser") -> None:
 def run(arguments: "Arguments", settings: "Settings") -> int:
     """Build; 0, or an error's exit status. Files asked for are written only where their content is true."""
     from chandlery.cli.build_request import to_request
-    from chandlery.cli.progress import open_display
+    from chandlery.cli.display.choice import open_display
     from chandlery.cli.settings import apply, trusting
     from chandlery.cli.signals import as_cancelled
     from chandlery.wiring import build

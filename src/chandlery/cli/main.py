@@ -84,7 +84,7 @@ def _run(name: str, arguments: list[str]) -> int:
         settings = load(dict(os.environ), os.getcwd())
         return int(command.run(parse(name, command, arguments, settings), settings))
     except ChandleryError as error:
-        from chandlery.cli.error_report import report
+        from chandlery.cli.display.error_report import report
 
         return report(error)
     except KeyboardInterrupt:
@@ -100,7 +100,7 @@ def _unforeseen(failure: Exception) -> int:
     """A refusal of this machine, or a bug: a sentence, and where it happened for those who ask."""
     if os.environ.get("CHANDLERY_DEBUG"):
         raise failure
-    from chandlery.cli.error_report import report
+    from chandlery.cli.display.error_report import report
     from chandlery.engine.foreign import as_ours
     from chandlery.errors import ChandleryError
 
@@ -125,7 +125,7 @@ def _unknown(name: str) -> int:
 
     near = get_close_matches(name, COMMANDS, 1, 0.5)
     hint = f"did you mean 'chandlery {near[0]}'?" if near else "'chandlery --help' lists the commands"
-    from chandlery.cli.error_report import report
+    from chandlery.cli.display.error_report import report
     from chandlery.errors import RequestError
 
     return report(RequestError(f"unknown command {name!r}", code="request.unknown-command", hint=hint))

@@ -20,7 +20,7 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
-    from chandlery.cli.transfer_progress import TransferProgress
+    from chandlery.cli.display.transfers import TransferProgress
 
     shown = TransferProgress("pulling")
 

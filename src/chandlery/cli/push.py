@@ -22,7 +22,7 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
-    from chandlery.cli.transfer_progress import TransferProgress
+    from chandlery.cli.display.transfers import TransferProgress
 
     if arguments.compression not in COMPRESSIONS:
         hint = f"use one of {', '.join(COMPRESSIONS)}"

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from chandlery.cli.display.choice import open_display
+from chandlery.cli.display.palette import palette_for
 from chandlery.cli.main import COMMANDS, main
-from chandlery.cli.palette import palette_for
-from chandlery.cli.progress import open_display
 from chandlery.errors import RequestError
 
 

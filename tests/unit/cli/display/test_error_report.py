@@ -1,4 +1,4 @@
-from chandlery.cli.error_report import rendered
+from chandlery.cli.display.error_report import rendered
 from chandlery.errors import DockerfileError, RequestError, StepFailed
 
 EXCERPT = "   |\n12 | RNU make\n   | ^^^"

@@ -3,11 +3,11 @@ import io
 from tests.fakes import recorded
 from tests.fakes.terminal import Terminal
 
-from chandlery.cli import frame
-from chandlery.cli.display_tty import TtyDisplay
-from chandlery.cli.late_log import LateLog
-from chandlery.cli.palette import COLOURLESS, Palette
-from chandlery.cli.tally import Tally
+from chandlery.cli.display import frame
+from chandlery.cli.display.late_log import LateLog
+from chandlery.cli.display.palette import COLOURLESS, Palette
+from chandlery.cli.display.tally import Tally
+from chandlery.cli.display.tty import TtyDisplay
 from chandlery.events import Event, Outcome, StepFinished, StepLog, StepProgress, StepStarted
 
 COLOURED = Palette(run="\x1b[36m", error="\x1b[31m", cancel="\x1b[33m", warning="\x1b[33m", quiet="\x1b[2m", strong="\x1b[1m")

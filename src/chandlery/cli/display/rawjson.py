@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from chandlery.cli.late_log import LateLog
+    from chandlery.cli.display.late_log import LateLog
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
 

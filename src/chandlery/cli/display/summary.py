@@ -4,9 +4,9 @@ Pure: from a tally and a result to lines. After a failure it tells what ran befo
 """
 
 from chandlery.cli.amounts import size_text
-from chandlery.cli.output_text import harmless
-from chandlery.cli.palette import COLOURLESS, Palette
-from chandlery.cli.tally import StepView, Tally
+from chandlery.cli.display.output_text import harmless
+from chandlery.cli.display.palette import COLOURLESS, Palette
+from chandlery.cli.display.tally import StepView, Tally
 from chandlery.events import Outcome
 
 TYPE_CHECKING = False

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.terminal import Terminal
 
-from chandlery.cli.display_json import JsonDisplay
-from chandlery.cli.display_plain import PlainDisplay
-from chandlery.cli.display_tty import TtyDisplay
-from chandlery.cli.late_log import LateLog
-from chandlery.cli.palette import COLOURLESS
+from chandlery.cli.display.late_log import LateLog
+from chandlery.cli.display.palette import COLOURLESS
+from chandlery.cli.display.plain import PlainDisplay
+from chandlery.cli.display.rawjson import JsonDisplay
+from chandlery.cli.display.tty import TtyDisplay
 from chandlery.events import BuildFinished, BuildStarted, Event, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
 
 numbers = st.integers(1, 4)

@@ -4,8 +4,8 @@ import json
 
 from tests.fakes import recorded
 
-from chandlery.cli.display_json import JsonDisplay
-from chandlery.cli.late_log import LateLog
+from chandlery.cli.display.late_log import LateLog
+from chandlery.cli.display.rawjson import JsonDisplay
 from chandlery.errors import StepFailed, Unavailable
 from chandlery.events import StepLog
 

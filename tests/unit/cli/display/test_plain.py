@@ -2,8 +2,8 @@ import io
 
 from tests.fakes import recorded
 
-from chandlery.cli.display_plain import HOLD_S, PlainDisplay
-from chandlery.cli.late_log import LateLog
+from chandlery.cli.display.late_log import LateLog
+from chandlery.cli.display.plain import HOLD_S, PlainDisplay
 from chandlery.errors import StepFailed
 from chandlery.events import BuildFinished, Outcome, StepFinished, StepLog, StepProgress, StepStarted
 

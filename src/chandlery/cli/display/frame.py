@@ -1,9 +1,9 @@
 """One picture of a build for a terminal, as lines that fit it. Pure: from a tally, the ends of the steps' output, a time and a size."""
 
 from chandlery.cli.amounts import size_text
-from chandlery.cli.output_text import harmless
-from chandlery.cli.palette import Palette
-from chandlery.cli.tally import StepView, Tally
+from chandlery.cli.display.output_text import harmless
+from chandlery.cli.display.palette import Palette
+from chandlery.cli.display.tally import StepView, Tally
 from chandlery.events import Outcome
 
 TYPE_CHECKING = False

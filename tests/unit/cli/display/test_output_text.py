@@ -1,6 +1,6 @@
 import pytest
 
-from chandlery.cli.output_text import Lines, folded, harmless
+from chandlery.cli.display.output_text import Lines, folded, harmless
 
 
 def test_a_progress_bar_is_folded_to_its_last_state() -> None:

@@ -39,7 +39,7 @@ class StepView:
     def progress_text(self) -> str:
         """ "pushing 31.2MB / 88MB, 2 of 5"."""
         from chandlery.cli.amounts import size_text
-        from chandlery.cli.output_text import harmless
+        from chandlery.cli.display.output_text import harmless
 
         done, total, parts_done, parts, unit = self.moved()
         texts = [size_text(number) if unit == "B" else f"{number} {harmless(unit)}" for number in (done, total)]

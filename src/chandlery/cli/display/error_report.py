@@ -12,9 +12,9 @@ ERROR: unknown instruction: RNU
 import os
 import sys
 
-from chandlery.cli.frame import cut
-from chandlery.cli.output_text import harmless
-from chandlery.cli.palette import COLOURLESS, Palette
+from chandlery.cli.display.frame import cut
+from chandlery.cli.display.output_text import harmless
+from chandlery.cli.display.palette import COLOURLESS, Palette
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def report(error: "ChandleryError", palette: "Palette | None" = None, *, log_pat
     `is_output_above`: a reader has just seen the output of the step that failed; `is_apart`: leave a line.
     """
     if palette is None:
-        from chandlery.cli.palette import palette_for
+        from chandlery.cli.display.palette import palette_for
 
         palette = palette_for(2, os.environ)
     columns = 0

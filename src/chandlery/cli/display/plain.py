@@ -14,10 +14,10 @@ import time
 from _thread import allocate_lock
 
 from chandlery.cli.amounts import size_text
-from chandlery.cli.output_text import Lines, harmless
-from chandlery.cli.palette import COLOURLESS, Palette
-from chandlery.cli.summary import summary
-from chandlery.cli.tally import StepView, Tally
+from chandlery.cli.display.output_text import Lines, harmless
+from chandlery.cli.display.palette import COLOURLESS, Palette
+from chandlery.cli.display.summary import summary
+from chandlery.cli.display.tally import StepView, Tally
 from chandlery.events import BuildStarted, Event, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
 
 TYPE_CHECKING = False
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from chandlery.cli.late_log import LateLog
-    from chandlery.cli.ticker import Ticker
+    from chandlery.cli.display.late_log import LateLog
+    from chandlery.cli.display.ticker import Ticker
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
 
@@ -79,7 +79,7 @@ class PlainDisplay:
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
         failed = next((step.number for step in self._tally.in_order() if step.outcome is Outcome.FAILED), 0)
-        from chandlery.cli.error_report import report
+        from chandlery.cli.display.error_report import report
 
         report(error, self._palette, is_output_above=failed != 0 and failed == self._last_talker, is_apart=self._tally.has_started)
 
@@ -175,7 +175,7 @@ class PlainDisplay:
 
     def _start_ticking(self) -> None:
         if self._ticker is None:
-            from chandlery.cli.ticker import Ticker
+            from chandlery.cli.display.ticker import Ticker
 
             self._ticker = Ticker(self.tick, interval_s=_TICK_S)
             self._ticker.start()

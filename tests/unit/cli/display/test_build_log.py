@@ -3,7 +3,7 @@ from pathlib import Path
 
 from tests.fakes import recorded
 
-from chandlery.cli.late_log import LateLog
+from chandlery.cli.display.late_log import LateLog
 from chandlery.events import BuildStarted, Event, StepLog
 
 

@@ -4,7 +4,7 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.cli.late_log import LateLog
+    from chandlery.cli.display.late_log import LateLog
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
     from chandlery.events import Event
@@ -25,6 +25,6 @@ class QuietDisplay:
 
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
-        from chandlery.cli.error_report import report
+        from chandlery.cli.display.error_report import report
 
         report(error, log_path=self._log.path)

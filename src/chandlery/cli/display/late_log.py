@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.cli.build_log import BuildLog
+    from chandlery.cli.display.build_log import BuildLog
     from chandlery.events import Event
 
 
@@ -32,7 +32,7 @@ class LateLog:
             self._log.close()
 
     def _begin(self) -> None:
-        from chandlery.cli.build_log import BuildLog
+        from chandlery.cli.display.build_log import BuildLog
 
         self._log = BuildLog()
         for event in self._early:

@@ -1,7 +1,7 @@
 from tests.fakes import recorded
 
-from chandlery.cli.summary import summary
-from chandlery.cli.tally import Tally
+from chandlery.cli.display.summary import summary
+from chandlery.cli.display.tally import Tally
 from chandlery.events import BuildFinished, Event, Outcome, StepFinished, StepStarted
 
 

@@ -10,19 +10,19 @@ import time
 from _thread import allocate_lock
 from collections import deque
 
-from chandlery.cli import frame
-from chandlery.cli.output_text import Lines, harmless
-from chandlery.cli.palette import Palette
-from chandlery.cli.summary import summary
-from chandlery.cli.tally import Tally
-from chandlery.cli.ticker import Ticker
+from chandlery.cli.display import frame
+from chandlery.cli.display.output_text import Lines, harmless
+from chandlery.cli.display.palette import Palette
+from chandlery.cli.display.summary import summary
+from chandlery.cli.display.tally import Tally
+from chandlery.cli.display.ticker import Ticker
 from chandlery.events import BuildStarted, Event, StepFinished, StepLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from chandlery.cli.late_log import LateLog
+    from chandlery.cli.display.late_log import LateLog
     from chandlery.engine.request import BuildResult
     from chandlery.errors import ChandleryError
 
@@ -77,7 +77,7 @@ class TtyDisplay:
 
     def fail(self, error: "ChandleryError") -> None:
         self.close(None)
-        from chandlery.cli.error_report import report
+        from chandlery.cli.display.error_report import report
 
         report(error, self._palette, is_apart=self._tally.has_started)
 

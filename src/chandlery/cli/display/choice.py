@@ -7,7 +7,7 @@ it, the whole output goes to a file of the store (build_log.py).
 import os
 import sys
 
-from chandlery.cli.late_log import LateLog
+from chandlery.cli.display.late_log import LateLog
 from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
@@ -43,23 +43,23 @@ def open_display(mode: str, environment: "Mapping[str, str]") -> "Display":
         mode = "tty" if is_terminal and not environment.get("CI") else "plain"
     log = LateLog()
     if mode == "rawjson":
-        from chandlery.cli.display_json import JsonDisplay
+        from chandlery.cli.display.rawjson import JsonDisplay
 
         return JsonDisplay(sys.stderr, log)
     if mode in ("quiet", "none"):
-        from chandlery.cli.display_quiet import QuietDisplay
+        from chandlery.cli.display.quiet import QuietDisplay
 
         return QuietDisplay(log)
-    from chandlery.cli.palette import palette_for
+    from chandlery.cli.display.palette import palette_for
 
     palette = palette_for(2, environment)
     if mode == "tty":
         if not is_terminal:
             hint = "use --progress=plain, or auto, which chooses by itself"
             raise RequestError("--progress tty needs a terminal as standard error", code="request.no-terminal", hint=hint)
-        from chandlery.cli.display_tty import TtyDisplay
+        from chandlery.cli.display.tty import TtyDisplay
 
         return TtyDisplay(sys.stderr, 2, log, palette)
-    from chandlery.cli.display_plain import PlainDisplay
+    from chandlery.cli.display.plain import PlainDisplay
 
     return PlainDisplay(sys.stderr, log, palette)
