@@ -30,7 +30,7 @@ from chandlery.frontend.dockerfile.excerpt import render
 from chandlery.frontend.dockerfile.instructions import Dockerfile
 from chandlery.frontend.dockerfile.lowered import ImageReference, Lowered
 from chandlery.frontend.dockerfile.parse import parse
-from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, ImageOp
+from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, ImageOp, Network
 from chandlery.graph.selection import selections
 from chandlery.graph.source_range import SourceRange
 from chandlery.graph.vertex import Graph, Vertex
@@ -116,7 +116,10 @@ class _Build:
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
             pack=lambda layer: self._packed(unstopped, layer), max_age_s=self._request.cache_max_age_s,
         )  # fmt: skip
-        with self._shared(sharing), Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
+        with (
+            self._shared(sharing),
+            Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s, networks_early=_has_isolated_steps(graph)) as workshop,
+        ):
             exports = Exports(
                 outputs=outputs,
                 tags=self._request.tags,
@@ -227,6 +230,12 @@ def _know_images(base: BaseLayers, graph: Graph, images: dict[ImageReference, Pi
     names = {vertex.op.manifest_digest: vertex.name for vertex in graph.vertices if isinstance(vertex.op, ImageOp)}
     for image in images.values():
         base.know(image, names.get(image.manifest_digest, f"FROM {image.reference}"))
+
+
+def _has_isolated_steps(graph: Graph) -> bool:
+    """Whether a build that runs anything is likely to run a step in a network of its own: whatever misses, all that stands on it does, too."""
+    needed = (graph.vertices[vertex].op for vertex in graph.needed())
+    return any(isinstance(op, ExecOp) and op.network is Network.DEFAULT for op in needed)
 
 
 def _context_digests(graph: Graph, contexts: Contexts) -> dict[tuple[int, int], Digest]:

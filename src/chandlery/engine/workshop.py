@@ -30,15 +30,27 @@ MACHINE_SCOPE = "machine"
 
 
 class Workshop:
-    """For one build; a context manager. A build that runs nothing makes nothing of it."""
+    """For one build; a context manager. A build that runs nothing makes nothing of it. `networks_early`: steps with an isolated network are to come,
+    so it is made beside what the build does first."""
 
-    def __init__(self, request: BuildRequest, tools: Tools, forms: LayerForms, contexts: Contexts, records: RecordStore, *, created_s: int | None) -> None:
+    def __init__(
+        self,
+        request: BuildRequest,
+        tools: Tools,
+        forms: LayerForms,
+        contexts: Contexts,
+        records: RecordStore,
+        *,
+        created_s: int | None,
+        networks_early: bool = False,
+    ) -> None:
         self._request = request
         self._tools = tools
         self._forms = forms
         self._contexts = contexts
         self._records = records
         self._created_ns = created_s * 10**9 if created_s is not None else None
+        self._networks_early = networks_early
         self._lock = allocate_lock()
         self._worker: LocalWorker | None = None
         self._runner: StepRunner | None = None
@@ -122,6 +134,9 @@ class Workshop:
 
         self._tools.clean()
         enter_private_mounts()
+        if self._networks_early:
+            self._network = self._tools.network()
+            self._network.start()
 
     def _made_mounter(self) -> "Mounter":
         if self._mounter is None:
@@ -143,7 +158,7 @@ class Workshop:
         from chandlery.worker.step_mounts import VolumePolicy
 
         request, tools = self._request, self._tools
-        self._network, self._volumes = tools.network(), tools.volumes()
+        self._network, self._volumes = self._network or tools.network(), tools.volumes()
         # bundles, and the copies that runtimes make of them, hold the secrets that steps see as variables
         memory = tools.session.scratch("o")
         mount_memory(memory)
