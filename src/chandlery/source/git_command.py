@@ -18,7 +18,7 @@ _PROTOCOLS = "file:git:http:https:ssh"
 # in git's words (LC_ALL=C): the first that is found decides
 _MEANINGS: tuple[tuple[type[RegistryError], str, str, str], ...] = (
     (AccessDenied, "git.denied", "give git credentials for it (a credential helper, an ssh key, or the secret GIT_AUTH_TOKEN)", "|".join((
-        "authentication failed", "could not read username", "could not read password", "permission denied", "access denied", "403", "401",
+        "authentication failed", "could not read username", "could not read password", "permission denied", "access denied", "(?:returned error:|http) 40[13]",
         "terminal prompts disabled", "host key verification failed"))),
     (NotFound, "git.not-found", "check the URL, and that you may see the repository", "|".join((
         "repository .*not found", "does not appear to be a git repository", "returned error: 404", "does not exist", "no such file or directory",
