@@ -98,10 +98,6 @@ def mount_tmpfs(target: str, *, size_bytes: int = 0, mode: int = 0o755) -> None:
     _with_errors(target, lambda: libc.mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, data))
 
 
-def mount_proc(target: str) -> None:
-    _with_errors(target, lambda: libc.mount("proc", target, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC))
-
-
 def unmount(target: str) -> None:
     """Unmount `target`; if something still uses it, it vanishes from the tree now and for good when its last user ends."""
     try:

@@ -7,7 +7,7 @@ it must still carry them. `runtime` holds the "config" object (Env, Cmd, Labels 
 import json
 
 from chandlery.errors import LyingRegistry
-from chandlery.oci.digest import Digest, from_hex, sha256
+from chandlery.oci.digest import Digest
 from chandlery.values import replace, value
 
 TYPE_CHECKING = False
@@ -84,16 +84,6 @@ def encode(config: ImageConfig) -> bytes:
     if config.history:
         document["history"] = [_encode_history(entry) for entry in config.history]
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def chain_id(diff_ids: tuple[Digest, ...]) -> Digest:
-    """The chain ID of a stack of layers, bottom first (OCI image spec, config.md); the digest of nothing for no layers."""
-    if not diff_ids:
-        return sha256(b"")
-    chained = diff_ids[0]
-    for diff_id in diff_ids[1:]:
-        chained = sha256(f"{chained} {diff_id}".encode())
-    return from_hex(chained.hex)
 
 
 def _decode_history(item: "dict[str, Any]") -> HistoryEntry:

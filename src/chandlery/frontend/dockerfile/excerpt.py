@@ -6,7 +6,6 @@ the word in the source lines of its instruction and gives the DockerfileError th
 
 from chandlery.errors import DockerfileError
 from chandlery.graph.source_range import SourceRange
-from chandlery.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,8 +90,3 @@ def suggestion(wrong: str, known: "Iterable[str]", otherwise: str) -> str:
     """A hint: the nearest known word where there is one, else `otherwise`."""
     near = nearest(wrong, known)
     return f"did you mean {near}?" if near else otherwise
-
-
-def first_line(source: SourceRange) -> SourceRange:
-    """`source` without the lines after its first."""
-    return replace(source, end_line=source.line, end_column=0)
