@@ -72,7 +72,7 @@ class Writer:
     def __init__(self, path: str, forbidden: tuple[bytes, ...] = ()) -> None:
         import zstandard
 
-        self._file: BinaryIO = open(path, "wb")
+        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 (closed by finish or close)
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
         self._hasher = hashlib.sha256()
         self._forbidden = forbidden

@@ -51,7 +51,7 @@ class DirectoryRemote:
             raise RegistryError(f"head {head.slot} of {self.name} is damaged", code="volume.damaged-head", hint="delete the file")
         return data
 
-    def put_head(self, slot: str, document: bytes, blobs: "Iterable[tuple[Digest, int]]") -> HeadName:
+    def put_head(self, slot: str, document: bytes, blobs: "Iterable[tuple[Digest, int]]") -> HeadName:  # noqa: ARG002 (the protocol's)
         name = HeadName(slot, hashlib.sha256(document).hexdigest())
         os.makedirs(self._heads, exist_ok=True)
         path = f"{self._heads}/{slot}@{name.digest}"
@@ -81,7 +81,7 @@ class DirectoryRemote:
     def has_blob(self, digest: Digest) -> bool:
         return os.path.exists(f"{self._blobs}/{digest.hex}")
 
-    def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:
+    def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:  # noqa: ARG002 (the protocol's)
         if self.has_blob(digest):
             return
         os.makedirs(self._blobs, exist_ok=True)
@@ -99,7 +99,7 @@ class DirectoryRemote:
             remove_if_there(temp)
             raise
 
-    def read_range(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> bytes:
+    def read_range(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> bytes:  # noqa: ARG002 (the protocol's)
         with open(f"{self._blobs}/{digest.hex}", "rb") as file:
             data = os.pread(file.fileno(), size_bytes, start)
         if len(data) != size_bytes:

@@ -15,7 +15,6 @@ from chandlery.oci.digest import Digest, sha256
 from chandlery.oci.reference import Reference
 from chandlery.registry.auth import Request
 from chandlery.registry.client import RegistryClient
-from chandlery.values import replace
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.protocol import HeadName
 
@@ -64,17 +63,12 @@ class RegistryRemote:
             return False
         return True
 
-    def named(self, head: HeadName) -> HeadName:
-        """The head with the digest that its tag has now."""
-        found = self._client.head_at_registry(replace(self._at, tag=head.slot))
-        return HeadName(head.slot, str(found.digest)) if found is not None else head
-
     def has_blob(self, digest: Digest) -> bool:
         return self._client.has_blob(self._at, digest)
 
     def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:
         if not self.has_blob(digest):
-            self._client.upload_blob(self._at, Descriptor(PACK_TYPE, digest, size_bytes), lambda: open(path, "rb"))
+            self._client.upload_blob(self._at, Descriptor(PACK_TYPE, digest, size_bytes), lambda: open(path, "rb"))  # noqa: SIM115 (upload closes it)
 
     def read_range(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> bytes:
         doing = f"range of {digest} of {self.name}"

@@ -9,6 +9,7 @@ from functools import partial
 
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
+from chandlery.errors import StoreError
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
 from chandlery.volume import attaching, committing, fetch, materialise, pack, remote_head
@@ -75,6 +76,9 @@ def publish(store: "Store", remote: "VolumeRemote", key: VolumeKey, *, secrets: 
     if not rows:
         return PublishReport()
     seen = remote_head.read_all(remote)
+    if len(seen.head.packs) >= _MANY_PACKS:
+        # to be replaced by one that holds everything, which must be here for that
+        pull(store, remote, key)
     with store.begin() as session:
         found = attaching.hold_head(store, session, volume_row(rows[0]).id)
         if found is None:
@@ -127,6 +131,8 @@ def _publish(source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, pa
         made = writer.finish(by)
     finally:
         writer.close()
+    if not is_whole and len(seen.head.packs) >= remote_head.MAX_PACKS:
+        raise StoreError(f"{remote.name} has too many packs, and not all could be fetched to make one of them", code="volume.too-many-packs")
     remote.put_blob(path, made.digest, made.size_bytes)
     reach("volume.blob-published")
     tombstones = dict(seen.head.tombstones)
@@ -141,8 +147,8 @@ def _publish(source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, pa
     )
     remote.put_head(fresh_slot(), remote_head.encode(after), [(item.digest, item.size_bytes) for item in after.packs])
     reach("volume.head-published")
-    for name in seen.names:
-        if not remote.delete_head(name):
+    for old in seen.names:
+        if not remote.delete_head(old):
             break
     return PublishReport(files - len(writer.left_out), made.size_bytes, tuple(writer.left_out))
 

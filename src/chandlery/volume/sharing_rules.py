@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     MayShare = Callable[[Entry], bool]
 
 _PLACES = (
-    (".m2/settings.xml", ".m2/settings-security.xml", ".gradle/gradle.properties", ".cargo/credentials", ".cargo/credentials.toml")
-    + (".docker/config.json", ".pip/pip.conf", ".config/pip/pip.conf")
-)  # fmt: skip
+    ".m2/settings.xml",
+    ".m2/settings-security.xml",
+    ".gradle/gradle.properties",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".docker/config.json",
+)
 _NAMES = frozenset({".npmrc", ".netrc", ".pypirc", "pip.conf", ".yarnrc.yml", ".git-credentials"})
 _AT_ROOT = frozenset({"settings.xml", "settings-security.xml", "gradle.properties", "credentials", "credentials.toml", "config.json"})
 # a shorter one is found in any file by chance

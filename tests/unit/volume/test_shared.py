@@ -3,16 +3,17 @@
 import os
 
 import pytest
-from fakes.registry import FakeRegistry
+from tests.fakes.registry import FakeRegistry
 
 from chandlery.content.store import Store
 from chandlery.oci import reference
 from chandlery.registry.client import RegistryClient
 from chandlery.registry.settings import RegistrySettings
-from chandlery.volume import shared
+from chandlery.volume import remote_head, shared
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.remote_registry import RegistryRemote
+from chandlery.volume.sharing import Sharing
 from chandlery.volume.volumes import Volumes
 
 KEY = VolumeKey("team/app", "m2", "linux/amd64")
@@ -37,9 +38,9 @@ def stores(tmp_path):
         yield a, b
 
 
-def add(store, files):
+def add(store, files, sharing=None):
     """Do what a step does that writes `files`."""
-    volumes = Volumes(store)
+    volumes = Volumes(store, sharing)
     with store.begin() as session:
         attachment = volumes.attach(KEY, session)
         for path, content in files.items():
@@ -69,7 +70,7 @@ def content(store):
 def blobs_of(remote):
     if isinstance(remote, DirectoryRemote):
         return [os.path.join(remote._blobs, name) for name in os.listdir(remote._blobs)]
-    return [key for key in remote.fake.blobs]
+    return list(remote.fake.blobs)
 
 
 def test_what_one_machine_adds_another_sees(remote, stores):
@@ -78,7 +79,8 @@ def test_what_one_machine_adds_another_sees(remote, stores):
     add(a, files)
     assert shared.publish(a, remote, KEY).files == 4
     report = shared.pull(b, remote, KEY)
-    assert report.warnings == () and report.files == 4
+    assert report.warnings == ()
+    assert report.files == 4
     assert content(b) == files
 
 
@@ -127,13 +129,54 @@ def test_a_damaged_blob_poisons_nothing_and_is_asked_for_again(tmp_path, stores)
     add(a, {"a.jar": os.urandom(50_000)})
     shared.publish(a, remote, KEY)
     (path,) = blobs_of(remote)
-    whole = open(path, "rb").read()
+    with open(path, "rb") as file:
+        whole = file.read()
     with open(path, "r+b") as file:
         file.seek(20_000)
         file.write(b"\0" * 1000)
     report = shared.pull(b, remote, KEY)
-    assert report.warnings and content(b) == {}
+    assert report.warnings
+    assert content(b) == {}
     with open(path, "wb") as file:
         file.write(whole)
     assert shared.pull(b, remote, KEY).warnings == ()
     assert content(b) == content(a)
+
+
+def test_a_build_publishes_in_the_background_and_another_pulls(remote, stores):
+    a, b = stores
+    warnings = []
+    first, second = (Sharing(store, lambda _: remote, warn=warnings.append) for store in stores)
+    add(a, {"a.jar": b"a" * 5000}, first)
+    assert first.close(30) == ()
+    add(b, {"b.jar": b"b" * 5000}, second)
+    assert second.close(30) == ()
+    assert content(b) == {"a.jar": b"a" * 5000, "b.jar": b"b" * 5000}
+    assert warnings == []
+
+
+def test_an_unreachable_remote_is_a_warning(tmp_path, stores):
+    a, _ = stores
+    (tmp_path / "file").write_text("no directory")
+    warnings = []
+    sharing = Sharing(a, lambda key: DirectoryRemote(str(tmp_path / "file"), key), warn=warnings.append)
+    add(a, {"a.jar": b"a" * 5000}, sharing)
+    sharing.close(30)
+    assert warnings
+    assert content(a) == {"a.jar": b"a" * 5000}
+
+
+def test_a_hundred_writers_leave_few_heads_and_packs(tmp_path):
+    remote = DirectoryRemote(str(tmp_path / "share"), KEY)
+    expected = {}
+    for number in range(100):
+        with Store.open(str(tmp_path / f"w{number}")) as store:
+            expected[f"{number}.jar"] = b"%d" % number
+            add(store, {f"{number}.jar": b"%d" % number})
+            shared.publish(store, remote, KEY)
+    seen = remote_head.read_all(remote)
+    assert len(seen.names) == 1
+    assert len(seen.head.packs) <= 64
+    with Store.open(str(tmp_path / "fresh")) as fresh:
+        assert shared.pull(fresh, remote, KEY).warnings == ()
+        assert content(fresh) == expected
