@@ -1,4 +1,4 @@
-"""`Sharing`: when a build's volumes are fetched and published. A volume is pulled once a build, when the first step asks for it; what steps
+"""`VolumeSharing`: when a build's volumes are fetched and published. A volume is pulled once a build, when the first step asks for it; what steps
 add is published by one thread in the background, so no step waits for it. Nothing that goes wrong here raises: it is told by `warn`.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chandlery.volume.sharing_rules import MayShare
 
 
-class Sharing:
+class VolumeSharing:
     """For one build. `remote_of` gives a volume's remote; `secrets` are the values lent to steps; `is_read_only` publishes nothing."""
 
     def __init__(

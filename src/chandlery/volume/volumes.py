@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.committing import CommitReport
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
-    from chandlery.volume.sharing import Sharing
+    from chandlery.volume.sharing import VolumeSharing
     from chandlery.volume.tree import Entry
 
 
 class Volumes:
     """The cache volumes of one store. Safe to share between threads; other processes may use the same store."""
 
-    def __init__(self, store: "Store", sharing: "Sharing | None" = None) -> None:
+    def __init__(self, store: "Store", sharing: "VolumeSharing | None" = None) -> None:
         self._store = store
         self._sharing = sharing
         self._deletions = Deletions()

@@ -13,7 +13,7 @@ from chandlery.volume import remote_head, shared
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.remote_registry import RegistryRemote
-from chandlery.volume.sharing import Sharing
+from chandlery.volume.sharing import VolumeSharing
 from chandlery.volume.volumes import Volumes
 
 KEY = VolumeKey("team/app", "m2", "linux/amd64")
@@ -146,7 +146,7 @@ def test_a_damaged_blob_poisons_nothing_and_is_asked_for_again(tmp_path, stores)
 def test_a_build_publishes_in_the_background_and_another_pulls(remote, stores):
     a, b = stores
     warnings = []
-    first, second = (Sharing(store, lambda _: remote, warn=warnings.append) for store in stores)
+    first, second = (VolumeSharing(store, lambda _: remote, warn=warnings.append) for store in stores)
     add(a, {"a.jar": b"a" * 5000}, first)
     assert first.close(30) == ()
     add(b, {"b.jar": b"b" * 5000}, second)
@@ -159,7 +159,7 @@ def test_an_unreachable_remote_is_a_warning(tmp_path, stores):
     a, _ = stores
     (tmp_path / "file").write_text("no directory")
     warnings = []
-    sharing = Sharing(a, lambda key: DirectoryRemote(str(tmp_path / "file"), key), warn=warnings.append)
+    sharing = VolumeSharing(a, lambda key: DirectoryRemote(str(tmp_path / "file"), key), warn=warnings.append)
     add(a, {"a.jar": b"a" * 5000}, sharing)
     sharing.close(30)
     assert warnings
