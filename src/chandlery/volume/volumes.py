@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.committing import CommitReport
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
+    from chandlery.volume.sharing import VolumeSharing
     from chandlery.volume.tree import Entry
 
 
 class Volumes:
     """The cache volumes of one store. Safe to share between threads; other processes may use the same store."""
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self, store: "Store", sharing: "VolumeSharing | None" = None) -> None:
         self._store = store
+        self._sharing = sharing
         self._deletions = Deletions()
         self._lock = allocate_lock()
         self._folding: dict[str, Thread] = {}
@@ -64,6 +66,8 @@ class Volumes:
         request = attaching.AttachRequest(
             key, sharing, mode, uid, gid, seed_directory, starts_empty, is_read_only=read_only, is_plain=plain, stubs=stubs, on_wait=on_wait
         )
+        if self._sharing is not None and not plain:
+            self._sharing.pull_once(key)
         with faults.translated(self._store.root):
             return attaching.attach(self._store, session, request, self._deletions)
 
@@ -82,6 +86,8 @@ class Volumes:
             committing.throw_away(attachment)
         finally:
             attachment.release()
+        if self._sharing is not None and report.generation:
+            self._sharing.publish_later(attachment.key)
         if report.layers > committing.MOST_LAYERS:
             self._fold_in_background(attachment.volume_id)
         return report

@@ -1,0 +1,107 @@
+"""A shared directory as a `VolumeRemote`: NFS or any other, with writers of different users. Nothing is locked.
+
+    <root>/volumes/<scope>/<volume>/heads/<slot>@<sha256 of the document>
+                                    blobs/<sha256>
+
+Files appear by rename of a temporary name in the same directory, which is atomic on NFS too, and are never changed.
+"""
+
+import hashlib
+import os
+from urllib.parse import quote
+
+from chandlery.errors import NotFound, RegistryError
+from chandlery.linux.atomic import TEMP_MARK, remove_if_there, temp_name, write_all
+from chandlery.oci.digest import Digest
+from chandlery.volume.key import VolumeKey
+from chandlery.volume.protocol import HeadName
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_HEAD_BYTES = 4 << 20
+_PIECE = 1 << 20
+
+
+class DirectoryRemote:
+    """One volume below the shared directory `root`."""
+
+    def __init__(self, root: str, key: VolumeKey) -> None:
+        self.name = f"file://{root}"
+        # "." and ".." are not escaped by quote
+        scope, volume = (quote(text, safe="").replace(".", "%2E") for text in (key.scope, f"{key.name}@{key.platform}"))
+        base = f"{root}/volumes/{scope}/{volume}"
+        self._heads, self._blobs = f"{base}/heads", f"{base}/blobs"
+
+    def heads(self) -> list[HeadName]:
+        try:
+            names = sorted(os.listdir(self._heads))
+        except FileNotFoundError:
+            return []
+        return [HeadName(*name.split("@", 1)) for name in names if "@" in name and TEMP_MARK not in name]
+
+    def read_head(self, head: HeadName) -> bytes:
+        try:
+            with open(f"{self._heads}/{head.slot}@{head.digest}", "rb") as file:
+                data = file.read(MAX_HEAD_BYTES + 1)
+        except FileNotFoundError as gone:
+            raise NotFound(f"head {head.slot} is gone from {self.name}", code="volume.head-gone") from gone
+        if len(data) > MAX_HEAD_BYTES or hashlib.sha256(data).hexdigest() != head.digest:
+            raise RegistryError(f"head {head.slot} of {self.name} is damaged", code="volume.damaged-head", hint="delete the file")
+        return data
+
+    def put_head(self, slot: str, document: bytes, blobs: "Iterable[tuple[Digest, int]]") -> HeadName:  # noqa: ARG002 (the protocol's)
+        name = HeadName(slot, hashlib.sha256(document).hexdigest())
+        os.makedirs(self._heads, exist_ok=True)
+        path = f"{self._heads}/{slot}@{name.digest}"
+        temp = temp_name(path)
+        try:
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                write_all(fd, document)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temp, path)
+        except BaseException:
+            remove_if_there(temp)
+            raise
+        return name
+
+    def delete_head(self, head: HeadName) -> bool:
+        try:
+            os.unlink(f"{self._heads}/{head.slot}@{head.digest}")
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+        return True
+
+    def has_blob(self, digest: Digest) -> bool:
+        return os.path.exists(f"{self._blobs}/{digest.hex}")
+
+    def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:  # noqa: ARG002 (the protocol's)
+        if self.has_blob(digest):
+            return
+        os.makedirs(self._blobs, exist_ok=True)
+        target = f"{self._blobs}/{digest.hex}"
+        temp = temp_name(target)
+        try:
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with open(path, "rb") as source, open(fd, "wb") as file:
+                while data := source.read(_PIECE):
+                    file.write(data)
+                file.flush()
+                os.fsync(fd)
+            os.rename(temp, target)
+        except BaseException:
+            remove_if_there(temp)
+            raise
+
+    def read_range(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> bytes:  # noqa: ARG002 (the protocol's)
+        with open(f"{self._blobs}/{digest.hex}", "rb") as file:
+            data = os.pread(file.fileno(), size_bytes, start)
+        if len(data) != size_bytes:
+            raise RegistryError(f"blob {digest} of {self.name} is cut short", code="volume.short-blob", hint="delete the file")
+        return data

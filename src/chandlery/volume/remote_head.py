@@ -1,0 +1,91 @@
+"""The document under which one writer shows a volume to others: which packs it consists of, and what they cover.
+
+Packs of any number of heads can be united in any order: at each path the larger precedence wins (merge.py), and causally later is always
+larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them.
+"""
+
+import json
+
+from chandlery.errors import ChandleryError, NotFound, StoreError
+from chandlery.oci import canonical
+from chandlery.oci.digest import Digest
+from chandlery.values import value
+from chandlery.volume import pack
+from chandlery.volume.pack import PackRef
+from chandlery.volume.protocol import HeadName
+from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_format, decode_path, decode_vector, encode_path, encode_vector
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.volume.protocol import VolumeRemote
+
+MAX_PACKS = 64
+_ROUNDS = 4
+
+
+@value
+class RemoteHead:
+    vector: VersionVector = EMPTY_VECTOR
+    lamport: int = 0
+    packs: tuple[PackRef, ...] = ()
+    tombstones: tuple[tuple[str, VersionVector], ...] = ()
+    absorbed: tuple[str, ...] = ()
+
+
+@value
+class Seen:
+    """What a remote showed: the union of its heads, which heads those were, and what was wrong with others."""
+
+    head: RemoteHead
+    names: tuple[HeadName, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def read_all(remote: "VolumeRemote") -> Seen:
+    """Every head, united. One that disappears while it is read was absorbed by another that has appeared: then they are listed again."""
+    for _ in range(_ROUNDS):
+        united, names, warnings, is_stable = RemoteHead(), [], [], True
+        for name in remote.heads():
+            try:
+                united = _united(united, decode(remote.read_head(name)))
+                names.append(name)
+            except NotFound:
+                is_stable = False
+            except (ChandleryError, ValueError, KeyError, TypeError, AttributeError) as broken:
+                warnings.append(f"{name.slot} of {remote.name}: {broken}")
+        if is_stable:
+            break
+    return Seen(united, tuple(names), tuple(warnings))
+
+
+def encode(head: RemoteHead) -> bytes:
+    return canonical.encode(
+        {
+            "format": FORMAT,
+            "vector": encode_vector(head.vector),
+            "lamport": head.lamport,
+            "packs": [pack.encode_ref(item) for item in head.packs],
+            "tombstones": {encode_path(path): encode_vector(vector) for path, vector in head.tombstones},
+            "absorbed": list(head.absorbed),
+        }
+    )
+
+
+def decode(data: bytes) -> RemoteHead:
+    """Raises StoreError (volume.format, volume.bad-table, volume.bad-head), and ValueError, KeyError or TypeError for what is no such document."""
+    document = check_format(json.loads(data))
+    packs = tuple([pack.decode_ref(item) for item in document["packs"]])
+    tombstones = tuple(sorted((decode_path(path), decode_vector(vector)) for path, vector in document["tombstones"].items()))
+    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, tombstones, tuple(document["absorbed"]))
+    if type(head.lamport) is not int or len(head.packs) > MAX_PACKS:
+        raise StoreError("the head of a cache volume is malformed", code="volume.bad-head")
+    return head
+
+
+def _united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
+    packs: dict[Digest, PackRef] = {item.digest: item for item in (*one.packs, *other.packs)}
+    tombstones = dict(one.tombstones)
+    for path, vector in other.tombstones:
+        tombstones[path] = tombstones.get(path, EMPTY_VECTOR).joined(vector)
+    vector, lamport = one.vector.joined(other.vector), max(one.lamport, other.lamport)
+    return RemoteHead(vector, lamport, tuple(packs.values()), tuple(sorted(tombstones.items())), ())

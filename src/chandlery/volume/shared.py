@@ -1,0 +1,223 @@
+"""A volume and its remote: `pull` merges what others published into the head here, `publish` shows others what is new here.
+
+Both work on a head that may move meanwhile, hold no lock while they transfer, and leave everything as it was when they fail. What is published
+under a name that nobody used before absorbs the heads that were read, which are deleted afterwards, each only if it still is what was read.
+"""
+
+import os
+from functools import partial
+
+from chandlery.content.names import fresh_name
+from chandlery.content.race import reach
+from chandlery.errors import StoreError
+from chandlery.linux.flock import FileLock
+from chandlery.values import replace, value
+from chandlery.volume import attaching, committing, fetch, materialise, pack, remote_head
+from chandlery.volume.head import FIND, FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, volume_row
+from chandlery.volume.key import VolumeKey
+from chandlery.volume.merge import merge, view
+from chandlery.volume.pack import PackRef, Table
+from chandlery.volume.remote_head import RemoteHead
+from chandlery.volume.sharing_rules import forms_of, may_share
+from chandlery.volume.tree import EMPTY_VECTOR, Entry, EntryType, Generation, VersionVector, ancestors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from chandlery.content.session import Session
+    from chandlery.content.store import Store
+    from chandlery.volume.protocol import VolumeRemote
+    from chandlery.volume.sharing_rules import MayShare
+
+# a manifest of more packs than this gets one that holds everything
+_MANY_PACKS = 48
+_COMMIT_TIMEOUT_S = 60.0
+
+
+@value
+class PullReport:
+    files: int = 0
+    bytes_added: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@value
+class PublishReport:
+    """`left_out` are the paths that must not leave this machine because of what they contain."""
+
+    files: int = 0
+    bytes_sent: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+def pull(store: "Store", remote: "VolumeRemote", key: VolumeKey) -> PullReport:
+    """Merge the remote's heads into the volume's. Raises ChandleryError, OSError, ValueError; then nothing has changed."""
+    seen = remote_head.read_all(remote)
+    if not seen.names:
+        return PullReport(warnings=seen.warnings)
+    with store.begin() as session:
+        with store.db.transaction(durable=False) as tx:
+            volume_id = find_or_create(tx, key, SHARED_INSTANCE).id
+            session.lease(tx, "volume", volume_id)
+            os.makedirs(f"{store.layout.volumes}/{volume_id}", 0o700, exist_ok=True)
+        local = committing.current(store, volume_id)
+        vector = local.head.vector if local is not None else EMPTY_VECTOR
+        tables, problems = fetch.read_tables(remote, [item for item in seen.head.packs if not item.by <= vector])
+        warnings = [*seen.warnings, *problems]
+        with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
+            return _merge_in(store, session, remote, volume_id, seen.head, tables, warnings)
+
+
+def publish(store: "Store", remote: "VolumeRemote", key: VolumeKey, *, secrets: tuple[bytes, ...] = (), rule: "MayShare" = may_share) -> PublishReport:
+    """Show others what the volume holds and the remote's heads don't. Raises ChandleryError, OSError, ValueError; then others see what they saw."""
+    rows = store.db.read(FIND, (key.scope, key.name, key.platform, SHARED_INSTANCE))
+    if not rows:
+        return PublishReport()
+    seen = remote_head.read_all(remote)
+    if len(seen.head.packs) >= _MANY_PACKS:
+        # to be replaced by one that holds everything, which must be here for that
+        pull(store, remote, key)
+    with store.begin() as session:
+        found = attaching.hold_head(store, session, volume_row(rows[0]).id)
+        if found is None:
+            return PublishReport()
+        row, attachment = found
+        try:
+            if row.head.vector <= seen.head.vector and row.head.tombstones == seen.head.tombstones:
+                return PublishReport()
+            path = f"{session.scratch('p')}/pack"
+            return _publish(_Source(store, row), remote, seen, path, pack.Writer(path, forms_of(secrets)), rule)
+        finally:
+            attachment.release()
+
+
+class _Source:
+    """What a volume shows, and where."""
+
+    def __init__(self, store: "Store", row: VolumeRow) -> None:
+        self.head = row.head
+        directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers]
+        self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
+        self._shown = materialise.shown([materialise.read_table(directory) for directory in directories])
+
+    def beyond(self, vector: VersionVector, rule: "MayShare") -> "Iterator[tuple[Entry, str]]":
+        """The entries that may leave and that `vector` doesn't cover, with what is above them; and the files they are in."""
+        failed = {step for layer in self.head.layers for step in layer.failed}
+        chosen = {
+            path
+            for path, (entry, _) in self._shown.items()
+            if not vector.covers(entry.version) and (entry.version.slot, entry.version.sequence) not in failed and rule(entry)
+        }
+        chosen.update(above for path in tuple(chosen) for above in ancestors(path) if above in self._shown)
+        for entry in pack.parents_first(self._shown[path][0] for path in chosen):
+            yield entry, f"{self._trees[self._shown[entry.path][1]]}/{entry.path}"
+
+
+def _publish(source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, path: str, writer: pack.Writer, rule: "MayShare") -> PublishReport:
+    is_whole = len(seen.head.packs) >= _MANY_PACKS and seen.head.vector <= source.head.vector
+    before = EMPTY_VECTOR if is_whole else seen.head.vector
+    files = 0
+    try:
+        for entry, file in source.beyond(before, rule):
+            if entry.type is EntryType.HARD_LINK:
+                # a name of its own for others: what it was linked to may not be shared
+                entry = replace(entry, type=EntryType.FILE, target="", sha256="")
+            is_file = entry.type is EntryType.FILE
+            files += is_file
+            writer.add(entry, partial(_open, file) if is_file else None)
+        by = VersionVector(tuple([(slot, count) for slot, count in source.head.vector.seen if count > before.count(slot)]))
+        made = writer.finish(by)
+    finally:
+        writer.close()
+    if not is_whole and len(seen.head.packs) >= remote_head.MAX_PACKS:
+        raise StoreError(f"{remote.name} has too many packs, and not all could be fetched to make one of them", code="volume.too-many-packs")
+    remote.put_blob(path, made.digest, made.size_bytes)
+    reach("volume.blob-published")
+    tombstones = dict(seen.head.tombstones)
+    for name, vector in source.head.tombstones:
+        tombstones[name] = tombstones.get(name, EMPTY_VECTOR).joined(vector)
+    after = RemoteHead(
+        source.head.vector.joined(seen.head.vector),
+        max(source.head.lamport, seen.head.lamport),
+        (made,) if is_whole else (*seen.head.packs, made),
+        tuple(sorted(tombstones.items())),
+        tuple(name.slot for name in seen.names),
+    )
+    remote.put_head(fresh_slot(), remote_head.encode(after), [(item.digest, item.size_bytes) for item in after.packs])
+    reach("volume.head-published")
+    for old in seen.names:
+        if not remote.delete_head(old):
+            break
+    return PublishReport(files - len(writer.left_out), made.size_bytes, tuple(writer.left_out))
+
+
+def _open(path: str) -> "BinaryIO":
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+
+
+def _merge_in(
+    store: "Store", session: "Session", remote: "VolumeRemote", volume_id: str, theirs: RemoteHead, tables: "dict[PackRef, Table]", warnings: list[str]
+) -> PullReport:
+    found = attaching.hold_head(store, session, volume_id)
+    if found is None:
+        return PullReport(warnings=tuple(warnings))
+    row, attachment = found
+    try:
+        directories = [attaching.layer_directory(store, volume_id, layer.name) for layer in row.head.layers]
+        mine = {path: entry for path, (entry, _) in materialise.shown([materialise.read_table(layer) for layer in directories]).items()}
+        wanted = _wanted(row.head, mine, theirs, tables)
+        new = f"{session.scratch('r')}/l"
+        os.mkdir(new, 0o700)
+        attachment.hold(new)
+        fetched = fetch.build_tree(remote, wanted, tables, f"{new}/{materialise.TREE}")
+        lacking = {item.digest for item in fetched.missing} | {item.digest for item in theirs.packs if item not in tables and not item.by <= row.head.vector}
+        vector = _complete(row.head.vector, theirs, [item for item in theirs.packs if item.digest in lacking])
+        _put_on_top(store, row, fetched.entries, new, vector, theirs.lamport)
+        files = [entry for entry in fetched.entries if not entry.is_directory]
+        return PullReport(len(files), sum(entry.size for entry in files), (*warnings, *fetched.warnings))
+    finally:
+        attachment.release()
+
+
+def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "dict[PackRef, Table]") -> "dict[str, tuple[Entry, PackRef | None]]":
+    """What the merge of both sides shows and this machine lacks, with the directories above it."""
+    sources = {entry: item for item, table in tables.items() for entry in table.entries}
+    registers: dict[str, set[Entry]] = {}
+    for entry in sources:
+        registers.setdefault(entry.path, set()).add(entry)
+    other = Generation(theirs.vector, theirs.lamport, {path: frozenset(found) for path, found in registers.items()}, dict(theirs.tombstones))
+    ours = Generation(head.vector, head.lamport, {path: frozenset([entry]) for path, entry in mine.items()}, dict(head.tombstones))
+    shown = view(merge(ours, other))
+    chosen = {path for path, entry in shown.items() if entry in sources and _lacks(mine.get(path), entry)}
+    chosen = {path for path in chosen if all(above in shown for above in ancestors(path))}
+    chosen.update(above for path in tuple(chosen) for above in ancestors(path))
+    return {path: (shown[path], sources.get(shown[path])) for path in chosen}
+
+
+def _lacks(mine: Entry | None, theirs: Entry) -> bool:
+    """A file that was published is the same here, where its digest may not be known yet and a hard link be what it is."""
+    return mine is None or mine.version != theirs.version
+
+
+def _complete(vector: VersionVector, theirs: RemoteHead, lacking: list[PackRef]) -> VersionVector:
+    """The vector afterwards: it moves for no writer of whom something is lacking, so that it is asked for again."""
+    held_back = {slot for item in lacking for slot, _ in item.by.seen}
+    return vector.joined(VersionVector(tuple([(slot, count) for slot, count in theirs.vector.seen if slot not in held_back])))
+
+
+def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, lamport: int) -> None:
+    layers: tuple[Layer, ...] = ()
+    if any(not entry.is_directory for entry in entries) or (entries and not row.head.layers):
+        materialise.write_table(new, entries)
+        name = fresh_name()
+        os.rename(new, attaching.layer_directory(store, row.id, name))
+        reach("volume.pulled")
+        by = VersionVector(tuple([(slot, vector.count(slot)) for slot in sorted({entry.version.slot for entry in entries})]))
+        layers = (Layer(name, len(entries), sum(entry.size for entry in entries), by, store.boot_id, is_hashed=True),)
+    with store.db.transaction(durable=False) as tx:
+        head = volume_row(tx.execute(FIND_BY_ID, (row.id,))[0]).head
+        # the commit lock is held: only a fold can have come in between, which changes no content
+        after = replace(head, number=head.number + 1, vector=vector, lamport=max(head.lamport, lamport), layers=(*head.layers, *layers))
+        advance(tx, row.id, head, replace(after, slot=head.slot or fresh_slot()))
