@@ -31,7 +31,21 @@ if TYPE_CHECKING:
 
 _MACHINE_KEYS = frozenset({"root", "runtime", "mount", "max-steps", "insecure-registries", "mirrors", "prune", "certs-d"})
 _OWNERS_FLAGS = frozenset(
-    {"root", "insecure-registry", "ca-certs", "secret", "network", "volume", "build-context", "output", "iidfile", "metadata-file", "cache-scope"}
+    {
+        "root",
+        "insecure-registry",
+        "ca-certs",
+        "secret",
+        "network",
+        "volume",
+        "build-context",
+        "output",
+        "iidfile",
+        "metadata-file",
+        "cache-scope",
+        "cache-fork-from",
+        "cache-remote",
+    }
 )
 _PRUNE_KEYS = frozenset({"max-used-space", "min-free-space", "reserved-space", "keep-duration"})
 

@@ -26,7 +26,7 @@ else:
     def value(cls):
         """Make `cls` a frozen value (see the module's docstring)."""
         inherited = getattr(cls, "__value_fields__", ())
-        own = tuple(name for name in cls.__dict__.get("__annotations__", ()) if name not in inherited)
+        own = tuple(name for name in cls.__dict__.get("__annotations__", ()) if name not in inherited)  # noqa: RUF063 - inspect is what this module avoids
         cls.__value_fields__ = inherited + own
         cls.__match_args__ = cls.__value_fields__
         cls.__value_uses__ = 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from chandlery.buildcache.remote import StepRemote
     from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
@@ -28,10 +29,18 @@ if TYPE_CHECKING:
     from chandlery.runtime.ca_certs import CaCertificates
     from chandlery.runtime.network import NetworkPool
     from chandlery.runtime.protocol import Runtime
+    from chandlery.scope import Scopes
     from chandlery.source.http import HttpSource
     from chandlery.volume.volumes import Volumes
 
     T = TypeVar("T")
+
+
+# the kernel writes what is dirty after 30 s (vm.dirty_expire_centisecs): waiting for that makes a syncfs cheap, off every build's path
+SETTLED_S = 60.0
+# a syncfs waits for what anybody wrote: where that is much, a later build finds a better moment, for as long as this
+OVERDUE_S = 900.0
+CHEAP_SYNC_BYTES = 8 << 20
 
 
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
@@ -47,7 +56,7 @@ def build(request: BuildRequest, *, sink: EventSink = discard, settings: Setting
         clean_dead_sessions(store)
         policies = prune_policies(chosen, store.root)
         with store.begin() as session:
-            result = pipeline.build(request, tools(chosen, store, session, sink), sink)
+            result = pipeline.build(_obeying(chosen, request), tools(chosen, store, session, sink, request), sink)
             wrote_log = os.path.exists(store.layout.log(session.id))
         settle(store, tuple(policy for policy in policies if wrote_log or not limits_logs(policy)), sink)
         return result
@@ -60,13 +69,14 @@ def default_settings() -> Settings:
     return load(dict(os.environ), os.getcwd())
 
 
-def tools(settings: Settings, store: Store, session: "Session", sink: EventSink) -> Tools:
+def tools(settings: Settings, store: Store, session: "Session", sink: EventSink, request: BuildRequest | None = None) -> Tools:
     """What one build works with, each part made when it is first called for."""
     snapshots = SnapshotStore(store)
     stop = StopFlag()
     client = _once(lambda: connect(settings, should_stop=stop.is_set))
     images = ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink)
     images.watch(stop.is_set)
+    scopes = _scopes(settings, request or BuildRequest())
     return Tools(
         store=store,
         session=session,
@@ -79,6 +89,8 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink)
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
         volumes=lambda: volumes(store),
+        remotes=_once(lambda: _remotes(settings, scopes, request)),
+        scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
         make_room=lambda: _make_room(store),
@@ -89,11 +101,61 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink)
     )
 
 
-def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False) -> "RegistryClient":
-    """A registry client with this machine's credentials, mirrors, proxies and certificates."""
-    from chandlery.registry.client import RegistryClient
+def _obeying(settings: Settings, request: BuildRequest) -> BuildRequest:
+    """CHANDLERY_CACHE overrides whatever else was asked for: `off` runs every step anew."""
+    from chandlery.values import replace
 
-    return RegistryClient(registry_settings(settings), should_stop=should_stop)
+    mode = settings.environment.get("CHANDLERY_CACHE", "")
+    if mode not in ("", "off", "local", "ro", "rw"):
+        from chandlery.errors import RequestError
+
+        raise RequestError(f"CHANDLERY_CACHE={mode} is not a mode", code="config.bad-value", hint="use off, local, ro or rw")
+    return replace(request, no_cache=True) if mode == "off" else request
+
+
+def _scopes(settings: Settings, request: BuildRequest) -> "Scopes":
+    """The scopes of a build; found only where something is shared, since files are read for it."""
+    from chandlery.scope import Scopes, find
+
+    if not request.cache_remotes and not request.cache_scope:
+        return Scopes("", (), "nothing is shared", is_shared=False)
+    return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
+
+
+def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[StepRemote, ...]":
+    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines.
+
+    They don't watch the build's stop flag: a build that failed still shares what it finished.
+    """
+    mode = settings.environment.get("CHANDLERY_CACHE", "")
+    if request is None or not request.cache_remotes or not scopes.is_shared or mode in ("off", "local"):
+        return ()
+    from chandlery.buildcache import address as addresses
+    from chandlery.buildcache.directory import DirectoryRemote
+    from chandlery.buildcache.repository import RegistryRemote
+    from chandlery.values import replace
+
+    made: list[StepRemote] = []
+    for text in request.cache_remotes:
+        address = addresses.parse(text)
+        if mode:
+            address = replace(address, is_writable=mode == "rw")
+        if address.is_directory:
+            made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable))
+        else:
+            made.append(RegistryRemote(address, asking=lambda: connect(settings, is_brief=True), moving=lambda: connect(settings)))
+    return tuple(made)
+
+
+def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False, is_brief: bool = False) -> "RegistryClient":
+    """A registry client with this machine's credentials, mirrors, proxies and certificates; a brief one gives up after a few seconds."""
+    from chandlery.registry.client import RegistryClient
+    from chandlery.values import replace
+
+    found = registry_settings(settings)
+    if is_brief:
+        found = replace(found, connect_timeout_s=2.0, read_timeout_s=4.0, attempts=3)
+    return RegistryClient(found, should_stop=should_stop)
 
 
 def registry_settings(settings: Settings) -> "RegistrySettings":
@@ -111,15 +173,26 @@ def volumes(store: Store) -> "Volumes":
 
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:
-    """What every build does for the store when it is over: keep to the space policy, where that is exceeded. A build that succeeded stays one."""
+    """What every build does for the store when it is over: make durable what the kernel has mostly written by itself meanwhile, and keep to the space
+    policy, where that is exceeded. A build that succeeded stays one."""
     try:
+        _make_durable(SnapshotStore(store))
         for policy in policies:
             if is_exceeded(store, policy):
                 prune(store, policy)
     except Cancelled:
         raise
     except (ChandleryError, OSError) as failure:
-        sink(Warned("prune.failed", f"the store could not be pruned: {failure}", time.time()))
+        sink(Warned("store.unsettled", f"the store could not be tidied: {failure}", time.time()))
+
+
+def _make_durable(snapshots: SnapshotStore) -> None:
+    waited_s = snapshots.unsynced_for_s()
+    if waited_s > SETTLED_S:
+        from chandlery.linux import filesystem
+
+        if waited_s > OVERDUE_S or filesystem.unwritten_bytes() <= CHEAP_SYNC_BYTES:
+            snapshots.sync(older_than_s=SETTLED_S)
 
 
 def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "PruneReport":

@@ -20,10 +20,12 @@ from chandlery.cli.build_request import to_request
 from chandlery.cli.main import main
 from chandlery.config import load
 from chandlery.errors import ChandleryError
+from chandlery.values import replace
 from chandlery.wiring import build
 
 START_TIMEOUT_S = 30.0
 BUILD_TIMEOUT_S = 90.0
+CANT_SAVE = "Docker can't save an image without layers"
 
 
 @dataclass
@@ -38,9 +40,9 @@ class Built:
 class Ours:
     """In this process, through the command's own argument parser."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, mount: str = "") -> None:
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "CHANDLERY_ROOT": str(directory / "store"), "CHANDLERY_CONFIG": "/none"}
-        self._settings = load(self._environment, "/")
+        self._settings = replace(load(self._environment, "/"), mount=mount)
         for name in bases.CONFIGS:
             bases.write_archive(directory / f"{name}.tar", name)
             if main(["load", "-q", "--root", str(directory / "store"), "-i", str(directory / f"{name}.tar")]) != 0:
@@ -100,7 +102,8 @@ class Docker:
     def running(self) -> Iterator["Docker"]:
         at = self._directory
         command = ["/usr/sbin/dockerd", "--data-root", f"{at}/data", "--exec-root", f"{at}/exec", "--pidfile", f"{at}/pid", "-H", f"unix://{at}/s"]
-        command += ["--iptables=false", "--ip-masq=false", "--bridge=none", "--config-file", "/dev/null"]
+        command += ["--iptables=false", "--ip-masq=false", "--bridge=none", "--config-file", f"{at}/daemon.json"]
+        (at / "daemon.json").write_text("{}")
         with _service(command, at / "log", lambda: subprocess.run([*self._docker, "version"], capture_output=True, check=False).returncode == 0):
             for name in bases.CONFIGS:
                 bases.write_archive(at / f"{name}.tar", name)
@@ -111,7 +114,8 @@ class Docker:
         command = [*self._docker, "build", "--progress=plain", "-t", "case", "--network=host"]
         built = _built([*command, *_arguments(case, directory, args), str(directory / "context")], self._env, archive)
         if not built.error:
-            subprocess.run([*self._docker, "save", "-o", str(archive), "case"], check=True, capture_output=True)
+            saved = subprocess.run([*self._docker, "save", "-o", str(archive), "case"], capture_output=True, check=False)
+            return built if saved.returncode == 0 else Built(None, CANT_SAVE)
         return built
 
 
@@ -136,7 +140,7 @@ def _built(command: list[str], env: dict[str, str], archive: Path) -> Built:
 
 def _steps(names: Iterable[str]) -> frozenset[str]:
     """An image's own steps, without the base, and without the numbers in front of them."""
-    found = (re.match(r"\[(?:(?!internal|auth|context)[^\]]* )?\d+/\d+\] (?!FROM )(.*)", name) for name in names)
+    found = (re.match(r"\[(?:(?!internal|auth|context)[^\]]* )?\d+/\d+\] (?!FROM |WORKDIR /case-)(.*)", name) for name in names)
     return frozenset(match[1] for match in found if match)
 
 

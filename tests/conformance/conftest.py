@@ -1,6 +1,5 @@
 """Builders for the session, and what each case expects: a file that the reference wrote (`--accept`)."""
 
-import json
 import os
 import re
 import shutil
@@ -13,11 +12,14 @@ from tests.conformance.cases import CASES
 from tests.conformance.model import Case
 
 EXPECTED = Path(__file__).parent / "expected"
+MOUNTING = ("running", "mounts")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", CASES, ids=lambda case: case.id)
+    if "mounting_case" in metafunc.fixturenames:
+        metafunc.parametrize("mounting_case", [case for case in CASES if case.theme in MOUNTING and not case.differs], ids=lambda case: case.id)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,12 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Ours:
     if not bases.BUSYBOX:
         pytest.skip("needs busybox-static")
     return Ours(tmp_path_factory.mktemp("ours"))
+
+
+@pytest.fixture(scope="session", params=["legacy", "copy"])
+def ours_mounting(ours: Ours, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Ours:
+    """The same where the kernel or the file system offers less."""
+    return Ours(tmp_path_factory.mktemp(request.param), mount=request.param)
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +53,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory):
         yield side
 
 
-@pytest.fixture
-def expected(case: Case, request: pytest.FixtureRequest) -> dict[str, object]:
-    """What the reference made of the case."""
-    path = expected_path(case)
-    if not path.is_file():
-        pytest.fail(f"{path.name} is missing: run the tests with --accept where a buildkitd is")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def expected_path(case: Case) -> Path:
-    return EXPECTED / case.theme / (re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-") + ".json")
+def expected_path(case: Case, *, ours: bool = False) -> Path:
+    """The file with what the reference made of a case, or where we differ on purpose, we."""
+    name = re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-")
+    return EXPECTED / case.theme / f"{name}{'.ours' if ours else ''}.json"

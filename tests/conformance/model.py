@@ -49,7 +49,8 @@ Files = Mapping[str, Entry]
 @dataclass(frozen=True)
 class Case:
     """`fails`: our error code where the build must fail, with the reference too. `again` changes the context (None removes a file) for a second build whose
-    cached steps are compared; `again_args` are that build's flags. `contexts` are named contexts. `older` says why Docker 20.10 may do otherwise."""
+    cached steps are compared; `again_args` are that build's flags. `contexts` are named contexts. `older` says why Docker 20.10 may do otherwise,
+    `differs` why we do."""
 
     name: str
     dockerfile: str
@@ -61,6 +62,7 @@ class Case:
     contexts: Mapping[str, Files] = field(default_factory=dict)
     file: str = "Dockerfile"
     older: str = ""
+    differs: str = ""
     theme: str = ""
 
     @property

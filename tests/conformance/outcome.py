@@ -99,7 +99,9 @@ def _members(layer: bytes) -> list[tuple[str, Node, str]]:
             path = info.name.strip("/").removeprefix("./")
             xattrs = tuple(sorted((key.removeprefix("SCHILY.xattr."), item) for key, item in info.pax_headers.items() if key.startswith("SCHILY.xattr.")))
             kind, detail = _content(opened, info)
-            found.append((path, Node(kind, info.mode, f"{info.uid}:{info.gid}", detail, int(info.mtime), xattrs), info.linkname if info.islnk() else ""))
+            found.append(
+                (path, Node(kind, info.mode & 0o7777, f"{info.uid}:{info.gid}", detail, int(info.mtime), xattrs), info.linkname if info.islnk() else "")
+            )
     return found
 
 

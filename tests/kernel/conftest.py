@@ -94,7 +94,9 @@ class Finished:
 def steps(request, tmp_path, rootfs):
     if shutil.which(request.param) is None:
         pytest.skip(f"needs {request.param}")
-    return StepRunner(request.param, tmp_path, rootfs)
+    made = StepRunner(request.param, tmp_path, rootfs)
+    yield made
+    made.runtime.close()
 
 
 @pytest.fixture

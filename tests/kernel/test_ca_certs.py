@@ -69,12 +69,16 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path):
-    return Machine(tmp_path)
+    made = Machine(tmp_path)
+    yield made
+    made.steps.runtime.close()
 
 
 @pytest.fixture(scope="module")
 def module_machine(tmp_path_factory):
-    return Machine(tmp_path_factory.mktemp("installing"))
+    made = Machine(tmp_path_factory.mktemp("installing"))
+    yield made
+    made.steps.runtime.close()
 
 
 @pytest.fixture(scope="module")

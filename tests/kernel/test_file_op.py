@@ -154,15 +154,33 @@ def test_an_existing_subdirectory_gets_the_source_s_metadata_and_the_target_keep
 
 def test_owners(box) -> None:
     make(box.context, a="1", d__b="2")
-    owners = {"alice": (1000, 1001), "alice:staff": (1000, 50), "12": (12, 12), "12:staff": (12, 50), "alice:7": (1000, 7), "0:0": (0, 0)}
+    owners = {"alice": (1000, 1001), "alice:staff": (1000, 50), "12": (12, 12), "12:staff": (12, 50), ":": (0, 0), ":staff": (0, 50), "alice:7": (1000, 7), "0:0": (0, 0)}
     for text, ids in owners.items():
         box.run(copy("a", "d", to="/new/deep/", owner=text))
         for path in ("new", "new/deep", "new/deep/a", "new/deep/b"):
             state = os.lstat(box.upper / path)
             assert (state.st_uid, state.st_gid) == ids, (text, path)
-    assert box.fails(copy("a", to="/x", owner="nobody")) == "copy.unknown-user"
-    assert box.fails(copy("a", to="/x", owner="0:nogroup")) == "copy.unknown-group"
+    assert box.fails(copy("a", to="/x", owner="alice:staff"), scratch=True) == "copy.unknown-user"
+    assert box.fails(copy("a", to="/x", owner="0:staff"), scratch=True) == "copy.unknown-group"
     assert box.fails(copy("a", to="/x", owner="alice"), scratch=True) == "copy.unknown-user"
+
+
+@pytest.mark.parametrize(("owner", "ids"), [("nobody", (0, 0)), ("nobody:staff", (0, 50)), ("alice:nogroup", (1000, 1001))])
+def test_an_unknown_name_is_roots_and_said_to_be(box, owner: str, ids: tuple[int, int]) -> None:
+    make(box.context, a="1")
+
+    report = box.run(copy("a", to="/x", owner=owner))
+
+    state = os.lstat(box.upper / "x")
+    assert (state.st_uid, state.st_gid) == ids
+    assert len(report.warnings) == 1
+
+
+def test_made_directories_get_the_mode_of_chmod(box) -> None:
+    make(box.context, a="1", d__b="2")
+    box.run(copy("a", to="/n/m/x", mode=0o4710), copy("d", to="/o", mode=0o700), scratch=True)
+    made = tree(box.upper)
+    assert (made["n"], made["n/m"], made["o"]) == ("drwx--x--- 0:0", "drwx--x--- 0:0", "drwx------ 0:0")
 
 
 def test_modes(box) -> None:
@@ -173,7 +191,7 @@ def test_modes(box) -> None:
     assert tree(box.upper)["t/a"] == "-rwsr-sr-x 0:0 1"
     box.run(copy("a", "d", to="/t/", mode=0o640), scratch=True)
     made = tree(box.upper)
-    assert (made["t/b" if "t/b" in made else "t/s/b"], made["t/s"], made["t/a"]) == ("-rw-r----- 0:0 2", "drw-r----- 0:0", "-rwSr-S--- 0:0 1")
+    assert (made["t/b" if "t/b" in made else "t/s/b"], made["t/s"], made["t/a"]) == ("-rw-r----- 0:0 2", "drw-r----- 0:0", "-rw-r----- 0:0 1")
     assert made["t/l"] == "lrwxrwxrwx 0:0 a"
     box.run(copy("d", to="/t/", mode=0o1777), scratch=True)
     assert tree(box.upper)["t/s"] == "drwxrwxrwt 0:0"

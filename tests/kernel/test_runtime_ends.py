@@ -12,7 +12,7 @@ import pytest
 from chandlery.errors import MachineError
 from chandlery.linux import cgroup, libc, mount
 from chandlery.linux.cgroup import Limits
-from chandlery.runtime import oci_cli
+from chandlery.runtime.guard import Guard
 
 RUN_A_STEP = """
 import sys
@@ -24,7 +24,9 @@ runtime_name, directory, build, argument, mode = sys.argv[1:6]
 mount.mount_overlay(directory + "/merged", [directory + "/rootfs"], upper=directory + "/upper", work=directory + "/work")
 spec = StepSpec(argv=("/bin/sh", "-c", argument), rootfs=directory + "/merged", env=("PATH=/bin",), network=StepNetwork.NONE, is_interactive=mode == "terminal")
 group = cgroup.create(build + "-1") if mode != "bare" else None
-status = oci_cli.detect(directory + "/state", runtime_name).run(spec, bundle_dir=directory + "/bundle", cgroup=group)
+runtime = oci_cli.detect(directory + "/state", runtime_name)
+status = runtime.run(spec, bundle_dir=directory + "/bundle", cgroup=group)
+runtime.close()
 if group is not None:
     group.remove()
 mount.unmount(directory + "/merged")
@@ -61,16 +63,36 @@ def test_a_killed_engines_steps_mounts_and_cgroups_are_gone_after_the_next_start
     _wait_until(lambda: not _processes_with(mark))
 
 
-def test_without_a_cgroup_the_runtimes_state_tells_what_to_kill(start, tmp_path, name):
+@pytest.mark.parametrize("mode", ["bare", "cgroup", "terminal"])
+def test_a_killed_engines_step_ends_at_once_all_of_it(start, tmp_path, mode):
     mark = f"6{os.getpid()}.1"
-    child = start(f"sleep {mark} & setsid sleep {mark} & sleep {mark}", "bare")
+    child = start(f"sleep {mark} & setsid sleep {mark} & sleep {mark}", mode)
     _wait_until(lambda: len(_processes_with(mark)) >= 3)
     child.kill()
     child.wait()
-    runtime = oci_cli.detect(str(tmp_path / "state"), name)
-    assert runtime.kill_leftovers() == 1
-    _wait_until(lambda: not _processes_with(mark))
-    assert runtime.kill_leftovers() == 0
+    _wait_until(lambda: not _processes_with(mark), within_s=2)
+    cgroup.remove_dead(f"t{os.getpid()}k", lambda _build: False)
+
+
+def test_a_step_that_was_only_starting_when_the_engine_was_killed_ends_too(start, tmp_path):
+    mark = f"7{os.getpid()}.1"
+    child = start(f"sleep {mark}", "bare")
+    _wait_until(lambda: _guards_of(tmp_path))
+    child.kill()
+    child.wait()
+    _wait_until(lambda: not _guards_of(tmp_path), within_s=5)
+    assert not _processes_with(mark)
+
+
+def test_a_dismissed_guard_kills_nothing(tmp_path):
+    (tmp_path / "state/c1").mkdir(parents=True)
+    bystander = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "state/c1/status").write_text(f'{{"pid": {bystander.pid}, "x": 1}}')
+    Guard(str(tmp_path / "state"), "status", "pid").dismiss()
+    alive = bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+    assert alive
 
 
 def test_a_living_builds_cgroups_stay(tmp_path):
@@ -166,8 +188,8 @@ def test_where_cgroups_cannot_be_written_there_is_none(tmp_path, monkeypatch):
     assert cgroup.create(f"t{os.getpid()}-5") is None
 
 
-def _wait_until(is_true):
-    deadline = time.monotonic() + 10
+def _wait_until(is_true, within_s=10.0):
+    deadline = time.monotonic() + within_s
     while not is_true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -179,6 +201,17 @@ def _processes_with(mark):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             if Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\0" + mark.encode() + b"\0":
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def _guards_of(directory):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if b"chandlery-guard" in Path(f"/proc/{pid}/cmdline").read_bytes() and os.readlink(f"/proc/{pid}/cwd").startswith(str(directory)):
                 found.append(pid)
         except OSError:
             continue

@@ -50,8 +50,8 @@ def test_pushed_image_is_the_base_of_a_build_elsewhere(fake, context, tmp_path):
     assert first.bytes_moved > 500_000
     second = build_on(str(tmp_path / "two"), context, f"FROM {base}\nENV A=1\n", f"{fake.host}/app:1")
     check_complete(fake, "app")
-    # the base's layer is fetched, and mounted into the other repository instead of being sent back
-    assert 500_000 < second.bytes_moved < 600_000
+    # the base's layer is mounted into the other repository: it passes this machine neither way
+    assert second.bytes_moved < 10_000
     assert fake.manifests["app", "1"][0].count(layer_of(fake, "base").encode()) == 1
 
 

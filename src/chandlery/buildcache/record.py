@@ -6,6 +6,7 @@ layers would be wrong. `observed` is what the step resolved upstream; a record o
 
 import json
 
+from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.snapshot.state import FileSystem, LayerRef
 from chandlery.values import value
@@ -22,8 +23,19 @@ class Observation:
 
 
 @value
+class LayerSource:
+    """Where a layer that isn't here can be had: a blob in a scope of a shared cache, which is called `remote`."""
+
+    diff_id: str
+    blob: Descriptor
+    remote: str
+    scope: str
+
+
+@value
 class StepRecord:
-    """`document` is the key's preimage, canonical JSON; `name` what people read; sizes in bytes, times in seconds since the epoch."""
+    """`document` is the key's preimage, canonical JSON; `name` what people read; sizes in bytes, times in seconds since the epoch. `sources` are of
+    those layers that another machine made and this one may not have fetched."""
 
     key: Digest
     op_digest: Digest
@@ -34,20 +46,32 @@ class StepRecord:
     duration_s: float = 0.0
     size_bytes: int = 0
     observed: tuple[Observation, ...] = ()
+    sources: tuple[LayerSource, ...] = ()
 
 
-def encode_layers(result: FileSystem) -> str:
-    """The chain as JSON: a list of {snapshot, diff_id, created, created_by}, empty fields left out, bottom first."""
-    rows = []
+def encode_layers(result: FileSystem, sources: tuple[LayerSource, ...] = ()) -> str:
+    """The chain as JSON: a list of {snapshot, diff_id, created, created_by, source}, empty fields left out, bottom first."""
+    rows: list[dict[str, object]] = []
+    known = {source.diff_id: source for source in sources}
     for layer in result.layers:
         named = (("snapshot", layer.snapshot), ("diff_id", layer.diff_id), ("created", layer.created), ("created_by", layer.created_by))
         rows.append({name: text for name, text in named if text})
+        if (source := known.get(layer.diff_id)) is not None:
+            blob = source.blob
+            rows[-1]["source"] = [blob.media_type, str(blob.digest), blob.size_bytes, source.remote, source.scope]
     return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
 
 
 def decode_layers(text: str) -> FileSystem:
     layers = (LayerRef(row.get("snapshot", ""), row.get("diff_id", ""), row.get("created", ""), row.get("created_by", "")) for row in json.loads(text))
     return FileSystem(tuple(layers))
+
+
+def decode_sources(text: str) -> tuple[LayerSource, ...]:
+    if '"source":' not in text:
+        return ()
+    found = ((row["diff_id"], *row["source"]) for row in json.loads(text) if "source" in row)
+    return tuple(LayerSource(diff_id, Descriptor(kind, Digest(digest), size), remote, scope) for diff_id, kind, digest, size, remote, scope in found)
 
 
 def encode_observed(observed: tuple[Observation, ...]) -> str:

@@ -7,7 +7,7 @@ wins: an existing record is not replaced, unless the request asked for the step 
 import os
 import time
 
-from chandlery.buildcache.record import StepRecord, decode_layers, decode_observed, encode_layers, encode_observed
+from chandlery.buildcache.record import StepRecord, decode_layers, decode_observed, decode_sources, encode_layers, encode_observed
 from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.oci.digest import Digest
@@ -24,7 +24,10 @@ _COLUMNS = "key, op_digest, document, layers, name, created_at, duration_s, size
 
 
 class RecordStore:
-    def __init__(self, store: Store, session: Session) -> None:
+    """`max_age_s`: older records are misses, and what is made in their place replaces them."""
+
+    def __init__(self, store: Store, session: Session, *, max_age_s: float | None = None) -> None:
+        self._max_age_s = max_age_s
         self._db = store.db
         self._layout = store.layout
         self._session = session
@@ -37,6 +40,8 @@ class RecordStore:
             if not rows:
                 return None
             record = _decode(rows[0])
+            if self._max_age_s is not None and record.created_at_s < time.time() - self._max_age_s:
+                return None
             snapshots = sorted({layer.snapshot for layer in record.result.layers if layer.snapshot})
             if not self._are_there(tx, snapshots):
                 tx.execute("DELETE FROM step_record WHERE key = ?", (str(key),))
@@ -62,7 +67,7 @@ class RecordStore:
 
     def put(self, record: StepRecord, *, aliases: tuple[CacheKey, ...] = (), replaces: bool = False) -> None:
         """Record a result under its key and under the other keys that stand for it, all or none, on disk when this returns."""
-        verb = "INSERT OR REPLACE" if replaces else "INSERT OR IGNORE"
+        verb = "INSERT OR REPLACE" if replaces or self._max_age_s is not None else "INSERT OR IGNORE"
         keys = [(record.key, "chain", record.op_digest, record.document)]
         keys += [(alias.digest, "content", alias.op_digest, alias.document) for alias in aliases]
         with self._db.transaction() as tx:
@@ -70,16 +75,18 @@ class RecordStore:
                 tx.execute(
                     f"{verb} INTO step_record ({_COLUMNS}, kind, last_used_at, use_count, build_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?)",
                     (
-                        str(key), str(op_digest), document.decode(), encode_layers(record.result), record.name, record.created_at_s, record.duration_s,
+                        str(key), str(op_digest), document.decode(), encode_layers(record.result, record.sources),
+                        record.name, record.created_at_s, record.duration_s,
                         record.size_bytes, encode_observed(record.observed), kind, record.created_at_s, self._session.id,
                     ),
                 )  # fmt: skip
                 self._session.lease(tx, "record", str(key))
 
     def forget_with_snapshot(self, snapshot: str) -> None:
-        """Delete every record whose chain contains a snapshot that is gone."""
+        """Delete every record whose chain contains a snapshot that is gone, or a layer that nobody has any more."""
         with self._db.transaction() as tx:
-            tx.execute("DELETE FROM step_record WHERE instr(layers, ?) > 0", (f'"snapshot":"{snapshot}"',))
+            for name in ("snapshot", "diff_id"):
+                tx.execute("DELETE FROM step_record WHERE instr(layers, ?) > 0", (f'"{name}":"{snapshot}"',))
 
     def same_operation(self, op_digest: Digest, *, limit: int = 8) -> list[StepRecord]:
         """Records of the same operation on whatever inputs, newest first."""
@@ -91,5 +98,6 @@ def _decode(row: "tuple[Any, ...]") -> StepRecord:
     key, op_digest, document, layers, name, created_at, duration_s, size_bytes, observed = row
     result = decode_layers(layers)
     return StepRecord(
-        Digest(key), Digest(op_digest), document.encode(), result, name or "", created_at, duration_s or 0.0, size_bytes or 0, decode_observed(observed or "[]")
-    )
+        Digest(key), Digest(op_digest), document.encode(), result, name or "", created_at, duration_s or 0.0, size_bytes or 0,
+        decode_observed(observed or "[]"), decode_sources(layers),
+    )  # fmt: skip

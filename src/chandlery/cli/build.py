@@ -75,7 +75,19 @@ def _add_running(parser: "Parser") -> None:
         parser.one(f"--{name}", help=f"as --resource {name}=", metavar=metavar)
     parser.one("-c", "--cpu-shares", help="as --resource cpu-shares=", metavar="N", dest="cpu_shares")
     parser.one("--ca-certs", help="certificate authorities that steps trust beside the image's: host, or a PEM file", metavar="host|FILE")
-    parser.one("--cache-scope", help="whose cache volumes the build uses", metavar="SCOPE")
+    _add_caches(parser)
+
+
+def _add_caches(parser: "Parser") -> None:
+    parser.many(
+        "--cache-remote",
+        help="a cache that machines share: registry://HOST/REPOSITORY[/{scope}] or file:///DIRECTORY, each with [,mode=ro|rw]; several are read in order",
+        metavar="ADDRESS",
+    )
+    parser.one("--cache-scope", help="whose caches the build uses (default: from git and the CI system's variables)", metavar="SCOPE")
+    parser.many("--cache-fork-from", help="a scope to read as well, but not to write (default: the main branch's)", metavar="SCOPE")
+    parser.one("--cache-publish-timeout", help="how long the end of the build waits for what it shares (default 10s; no limit where CI is set)", metavar="TIME")
+    parser.one("--cache-max-age", help="steps that were made longer ago are made anew", metavar="TIME")
 
 
 def _add_outputs(parser: "Parser") -> None:
@@ -130,7 +142,6 @@ def _name_root(error: ChandleryError, root: str) -> None:
     """A command that repeats a step needs the store that the build had."""
     if root and getattr(error, "reproduce", ""):
         from shlex import quote
-
 
         error.reproduce += f" --root {quote(os.path.abspath(root))}"  # type: ignore[attr-defined]
 

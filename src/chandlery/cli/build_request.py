@@ -5,12 +5,12 @@ import sys
 
 from chandlery.cli.output_flag import parse_output, split_fields
 from chandlery.engine.contexts import MAX_DOCKERFILE_BYTES
-from chandlery.engine.request import BuildRequest, Output, OutputKind, Pairs
+from chandlery.engine.request import DEFAULT_PUBLISH_TIMEOUT_S, BuildRequest, Output, OutputKind, Pairs
 from chandlery.errors import RequestError
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import Limits
 from chandlery.oci import reference
-from chandlery.quantities import parse_size, parse_whole
+from chandlery.quantities import parse_duration, parse_size, parse_whole
 from chandlery.runtime.process import Ulimit
 from chandlery.runtime.secrets import SecretSource
 
@@ -66,7 +66,27 @@ def to_request(arguments: "Arguments", settings: "Settings") -> BuildRequest:
         outputs=_outputs(arguments),
         ca_certs=arguments.ca_certs,
         cache_scope=arguments.cache_scope,
+        cache_fork_from=tuple(arguments.cache_fork_from),
+        cache_remotes=_cache_remotes(arguments),
+        cache_publish_timeout_s=_publish_timeout_s(arguments, environment),
+        cache_max_age_s=parse_duration(arguments.cache_max_age, "--cache-max-age") if arguments.cache_max_age else None,
     )
+
+
+def _cache_remotes(arguments: "Arguments") -> tuple[str, ...]:
+    if arguments.cache_remote:
+        from chandlery.buildcache import address
+
+        for text in arguments.cache_remote:
+            address.parse(text)
+    return tuple(arguments.cache_remote)
+
+
+def _publish_timeout_s(arguments: "Arguments", environment: "Mapping[str, str]") -> float | None:
+    """A CI system's machine is gone after the build: there it takes as long as it takes."""
+    if arguments.cache_publish_timeout:
+        return parse_duration(arguments.cache_publish_timeout, "--cache-publish-timeout")
+    return None if environment.get("CI", "").lower() not in ("", "false", "0") else DEFAULT_PUBLISH_TIMEOUT_S
 
 
 def _inputs(arguments: "Arguments") -> "tuple[str, str, str | None]":

@@ -6,6 +6,7 @@ import time
 from chandlery.cli.amounts import age_text, size_text, table
 from chandlery.cli.open_shelf import add_store_arguments
 from chandlery.cli.settings import apply
+from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
+    if arguments.format not in ("table", "json"):
+        raise RequestError(f"--format {arguments.format!r} is unknown", code="request.bad-format", hint="use table or json")
     from chandlery.content.filters import parse_filters
     from chandlery.content.store import Store
     from chandlery.content.usage import usage

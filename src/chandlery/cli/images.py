@@ -6,6 +6,7 @@ import time
 from chandlery.cli.amounts import age_text, size_text, table
 from chandlery.cli.open_shelf import add_store_arguments, open_shelf
 from chandlery.cli.options import OPTIONAL
+from chandlery.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
+    if arguments.format not in ("table", "json"):
+        raise RequestError(f"--format {arguments.format!r} is unknown", code="request.bad-format", hint="use table or json")
     with open_shelf(arguments, settings) as shelf:
         found = [image for image in shelf.all() if image.familiar.startswith(arguments.repository)]
     ids = [str(image.config_digest) if arguments.no_trunc else image.config_digest.hex[:12] for image in found]

@@ -31,7 +31,7 @@ def _document(shelf: "ImageShelf", image: "StoredImage") -> dict[str, object]:
     """With docker's names where docker has them."""
     config = shelf.config(image)
     names = [other.familiar for other in shelf.all() if other.config_digest == image.config_digest and other.familiar != "<none>"]
-    digest = f"{image.familiar.rpartition(':')[0]}@{image.manifest_digest}" if image.manifest_digest else ""
+    digest = f"{_repository(image)}@{image.manifest_digest}" if image.manifest_digest and not image.name.startswith("sha256:") else ""
     return {
         "Id": image.config_digest,
         "RepoTags": names,
@@ -49,3 +49,11 @@ def _document(shelf: "ImageShelf", image: "StoredImage") -> dict[str, object]:
             for entry in config.history
         ],
     }
+
+
+def _repository(image: "StoredImage") -> str:
+    """The name without tag and digest."""
+    from chandlery.oci import reference
+    from chandlery.values import replace
+
+    return replace(reference.parse(image.name), tag="", digest=None).familiar

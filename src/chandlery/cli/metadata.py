@@ -31,7 +31,14 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
                 "step": step.step, "name": step.name, "outcome": step.outcome, "seconds": round(step.seconds, 3), "bytes_moved": step.bytes_moved,
                 "key": step.key, "detail": step.detail,
             }
+            | ({"cache": dict(step.origin)} if step.origin else {})
             for step in result.steps
         ],
     }  # fmt: skip
+    if result.cache is not None:
+        document["chandlery.cache"] = {
+            "scope": result.cache.scope, "reads": list(result.cache.reads), "reason": result.cache.reason, "remotes": list(result.cache.remotes),
+            "steps_published": result.cache.steps_published, "bytes_published": result.cache.bytes_published,
+            "not_published": list(result.cache.unpublished), "why": result.cache.why,
+        }  # fmt: skip
     return document

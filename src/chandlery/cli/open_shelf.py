@@ -4,6 +4,7 @@ import contextlib
 
 from chandlery.cli.settings import apply
 from chandlery.cli.signals import as_cancelled
+from chandlery.errors import Lost, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,4 +41,7 @@ def open_shelf(arguments: "Arguments", settings: "Settings") -> "Iterator[ImageS
 
     chosen = apply(arguments, settings)
     with as_cancelled(), Store.open(chosen.root) as store, store.begin() as session:
-        yield ImageShelf(tools(chosen, store, session, warn))
+        try:
+            yield ImageShelf(tools(chosen, store, session, warn))
+        except Lost as lost:
+            raise StoreError(f"a part of the image is gone from the store: {lost.message}", code=lost.code, hint="build or pull the image again") from lost

@@ -11,7 +11,7 @@ from chandlery.events import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.engine.request import BuildResult
+    from chandlery.engine.request import BuildResult, CacheReport
 
 _MOST_STEPS = 8
 _LONGEST_NAME = 70
@@ -26,11 +26,23 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
         lines.append(f" id      {result.config_digest or result.image_digest}")
     if result is not None and result.image_digest not in ("", result.config_digest):
         lines.append(f" digest  {result.image_digest}")
+    if result is not None and result.cache is not None:
+        lines += _cache(result.cache)
     if lists_steps:
         lines += _steps(tally, now_s)
     lines += [palette.paint(palette.warning, f" warning {harmless(text)}") for text in tally.warnings]
     if log_path:
         lines.append(f" log     {log_path}")
+    return lines
+
+
+def _cache(cache: "CacheReport") -> list[str]:
+    """Whose cache it was and why, and what the others have of this build now."""
+    lines = [f" cache   scope {harmless(cache.scope)} ({harmless(cache.reason)})"]
+    if cache.steps_published:
+        lines.append(f" shared  {cache.steps_published} steps, {size_text(cache.bytes_published)}")
+    if cache.unpublished:
+        lines.append(f" not shared: {'; '.join(harmless(name) for name in cache.unpublished)}")
     return lines
 
 

@@ -24,7 +24,8 @@ class TransferProgress:
         if self._is_terminal and now - self._drawn_at_s >= _REDRAW_S:
             self._drawn_at_s = now
             have, whole = (sum(column) for column in zip(*self._blobs.copy().values(), strict=True))
-            sys.stderr.write(f"\r\033[K{self._verb} {size_text(have)} of {size_text(whole)} in {len(self._blobs)} blobs")
+            of_all = f" of {size_text(whole)} in {len(self._blobs)} blobs" if whole else ""
+            sys.stderr.write(f"\r\033[K{self._verb} {size_text(have)}{of_all}")
             sys.stderr.flush()
 
     def end(self) -> None:

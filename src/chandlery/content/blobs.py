@@ -109,9 +109,10 @@ class BlobStore:
         except FileNotFoundError:
             return False
 
-    def ingest(self, session: "Session", algorithm: str = "sha256") -> Ingest:
+    def ingest(self, session: "Session", algorithm: str = "sha256", *, is_hashed_by_caller: bool = False) -> Ingest:
         """A place to stream a blob of unknown digest into: `with ... as ingest: ingest.write(chunk); ingest.commit(expected)`."""
-        return Ingest(session.scratch_file("b"), algorithm, lambda temp, digest: self._lease_and_place(session, temp, digest))
+        place = lambda temp, digest: self._lease_and_place(session, temp, digest)  # noqa: E731
+        return Ingest(session.scratch_file("b"), algorithm, place, is_hashed_by_caller=is_hashed_by_caller)
 
     def adopt(self, path: str, digest: Digest, *, session: "Session") -> None:
         """Move in a finished file that lies on the store's file system and is known to match `digest`; fsyncs it."""

@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 
 class Ingest:
-    """For one `with` block and one thread. Leaving the block without commit() removes what was written.
+    """For one `with` block and one thread. Leaving the block without commit() removes what was written. With `is_hashed_by_caller` the digest that
+    commit() expects is what the caller computed of the same bytes.
 
     Raises NoSpace, StoreError store.read-only.
     """
 
-    def __init__(self, temp: str, algorithm: str, place: "Callable[[str, Digest], None]") -> None:
+    def __init__(self, temp: str, algorithm: str, place: "Callable[[str, Digest], None]", *, is_hashed_by_caller: bool = False) -> None:
         import hashlib
 
         self._temp = temp
         self._algorithm = algorithm
         self._place = place
-        self._hash = hashlib.new(algorithm)
+        self._hash = None if is_hashed_by_caller else hashlib.new(algorithm)
         self._fd = -1
         self.size_bytes = 0
 
@@ -42,7 +43,8 @@ class Ingest:
     def write(self, data: "bytes | bytearray | memoryview") -> int:
         """Append some bytes."""
         view = memoryview(data).cast("B")
-        self._hash.update(view)
+        if self._hash is not None:
+            self._hash.update(view)
         self.size_bytes += len(view)
         with faults.translated(self._temp):
             atomic.write_all(self._fd, view)
@@ -55,7 +57,9 @@ class Ingest:
         """
         if self._fd < 0:
             raise InternalError("an ingest was committed twice", code="internal.ingest")
-        digest = Digest(f"{self._algorithm}:{self._hash.hexdigest()}")
+        digest = Digest(f"{self._algorithm}:{self._hash.hexdigest()}") if self._hash is not None else expected
+        if digest is None:
+            raise InternalError("an ingest was committed without a digest", code="internal.ingest")
         if size_bytes is not None and self.size_bytes < size_bytes:
             raise LyingRegistry(f"{self.size_bytes} bytes came where {size_bytes} were promised", code="registry.short-body")
         if (expected is not None and digest != expected) or (size_bytes is not None and self.size_bytes != size_bytes):

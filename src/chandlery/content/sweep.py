@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chandlery.content.store import Store
 
 _ABANDONED_S = 86400.0
+_FORGOTTEN_S = 60 * 86400.0
 
 
 def sweep(store: "Store", victims: "Sequence[UsageRow]", disk: OnDisk) -> None:
@@ -42,6 +43,7 @@ def sweep(store: "Store", victims: "Sequence[UsageRow]", disk: OnDisk) -> None:
         elif row.kind is Kind.GIT:
             _discard_mirror(layout, f"{layout.git}/{row.id}")
     _discard_abandoned(layout)
+    _discard_forgotten(layout)
     reach("gc.swept")
 
 
@@ -106,3 +108,12 @@ def _discard_abandoned(layout: "StoreLayout") -> None:
                 _discard(layout, path)
         except FileNotFoundError:
             continue
+
+
+def _discard_forgotten(layout: "StoreLayout") -> None:
+    """What is remembered of contexts that nobody has built for two months: a CI machine has a new directory for every build."""
+    with os.scandir(layout.contexts) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            if time.time() - max(found.st_mtime, found.st_atime) > _FORGOTTEN_S:
+                _discard(layout, entry.path)

@@ -19,6 +19,7 @@ from chandlery.oci.digest import Digest
 from chandlery.runtime.process import Ulimit
 from chandlery.runtime.secrets import Secrets, SecretSource
 from chandlery.snapshot.state import FileSystem, LayerRef
+from chandlery.source.git_url import is_git_url
 from chandlery.source.ignore import Ignore
 from chandlery.values import fields, replace
 from chandlery.worker.results import ContextFiles, HttpFile
@@ -45,14 +46,15 @@ def path(layout: "StoreLayout", build_id: str) -> str:
 
 def keep(tools: Tools, request: BuildRequest, op: ExecOp, inputs: tuple[object, ...]) -> str:
     """Write down a step that failed; the command that repeats it, "" where nothing could be written or its files are gone with the build."""
-    if request.context_tar and any(isinstance(source, ContextFiles) for source in inputs):
-        return ""
+    needs_context = any(isinstance(source, ContextFiles) for source in inputs)
+    if needs_context and (request.context_tar or is_git_url(request.context)):
+        return ""  # what was fetched for this build is gone with it, and the URL may hold credentials
     names = tuple(entry.partition("=")[0] for entry in op.unkeyed_env)
     stripped = replace(
         request,
         proxy_args=(),
         outputs=(),
-        context=_absolute(request.context),
+        context=_absolute(request.context) if needs_context else "",
         dockerfile=_absolute(request.dockerfile),
         build_contexts=tuple((name, _absolute(location)) for name, location in request.build_contexts),
     )

@@ -40,7 +40,7 @@ class BaseLayers:
     def fetch_blob(self, diff_id: str) -> Descriptor | None:
         """A base layer's blob as its registry has it, brought into the store; None if no registry is known to have it. Raises RegistryError."""
         for image, name in self._images:
-            if diff_id in image.config.diff_ids and image.layers:
+            if diff_id in image.config.diff_ids and image.layers and not image.is_local:
                 blob = image.layers[image.config.diff_ids.index(Digest(diff_id))]
                 shown = _Shown(self._book, f"{name} (layer {diff_id[7:19]})")
                 try:
@@ -51,6 +51,25 @@ class BaseLayers:
                 shown.finish(Outcome.DONE)
                 return blob
         return None
+
+    def has(self, diff_id: str) -> bool:
+        """Whether an image of this build has the layer."""
+        return any(diff_id in image.config.diff_ids for image, _ in self._images)
+
+    def blob(self, diff_id: str) -> Descriptor | None:
+        """A layer's blob as its registry has it, not fetched; None for layers of images that were made here."""
+        for image, _ in self._images:
+            if diff_id in image.config.diff_ids and image.layers and not image.is_local:
+                return image.layers[image.config.diff_ids.index(Digest(diff_id))]
+        return None
+
+    def bring(self, blob: Digest) -> None:
+        """Have a layer's blob in the store, where its registry is known. Raises RegistryError."""
+        for image, _ in self._images:
+            for diff_id, layer in zip(image.config.diff_ids, image.layers, strict=False):
+                if layer.digest == blob:
+                    self.fetch_blob(str(diff_id))
+                    return
 
     def is_shown(self, step_name: str) -> bool:
         """Whether the pull of an image was shown as a step."""

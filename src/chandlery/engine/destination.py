@@ -30,7 +30,7 @@ class Destination:
             place = os.path.realpath(self._path)
             if _may_be_replaced(self._path):
                 os.makedirs(os.path.dirname(place), exist_ok=True)
-                self._temporary, self._place = f"{os.path.dirname(place)}/.chandlery-{os.getpid()}.tmp", place
+                self._temporary, self._place = f"{os.path.dirname(place)}/.chandlery-{os.urandom(6).hex()}.tmp", place
             self._file = open(self._temporary or self._path, "wb" if self._temporary else "ab")
         except OSError as error:
             raise self._unwritable(error) from error

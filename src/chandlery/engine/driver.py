@@ -4,8 +4,11 @@ Look-ups are made here, inline; work is done by the crew's threads and comes bac
 running steps are cancelled, and the first error is raised when all have ended. However the loop is left, no work of this build goes on behind it.
 """
 
+from chandlery.buildcache.record import StepRecord
 from chandlery.buildcache.records import RecordStore
 from chandlery.engine.crew import Crew
+from chandlery.engine.request import Pairs
+from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
 from chandlery.errors import Cancelled, ChandleryError, InternalError, StoreError
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
@@ -30,8 +33,19 @@ if TYPE_CHECKING:
 
 class Driver:
     def __init__(
-        self, *, graph: Graph, solver: Solver, records: RecordStore, tasks: "Tasks", crew: Crew, book: StepBook, is_shown: "Callable[[str], bool]"
+        self,
+        *,
+        graph: Graph,
+        solver: Solver,
+        records: RecordStore,
+        tasks: "Tasks",
+        crew: Crew,
+        book: StepBook,
+        is_shown: "Callable[[str], bool]",
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
+        self._hits: dict[int, StepRecord] = {}
         self._graph = graph
         self._solver = solver
         self._records = records
@@ -68,8 +82,7 @@ class Driver:
     def _act(self, action: Action) -> list[Action]:
         match action:
             case LookUp():
-                record = self._records.look_up(action.key.digest)
-                return self._take(KeyMissing(action.vertex) if record is None else KeyFound(action.vertex, record.result))
+                return self._look_up(action)
             case Stop():
                 self._crew.stop()
                 return []
@@ -81,6 +94,22 @@ class Driver:
             case FindTwin():
                 parent = self._solver.result(self._graph.vertices[action.vertex].inputs[0])
                 self._crew.submit(action.vertex, lambda: self._tasks.find_twin(action, parent), self._failed)
+        return []
+
+    def _look_up(self, action: LookUp) -> list[Action]:
+        """Here first; where that misses, in the shared cache, whose answer is waited for by a thread unless it has come already."""
+        record = self._records.look_up(action.key.digest)
+        if record is not None:
+            if self._sharing is not None:
+                self._sharing.learn(record)
+            self._hits[action.vertex] = record
+            return self._take(KeyFound(action.vertex, record.result))
+        if self._sharing is None or not self._sharing.is_on:
+            return self._take(KeyMissing(action.vertex))
+        sharing = self._sharing
+        if sharing.is_answered(action):
+            return self._take(_answer(sharing, action))
+        self._crew.submit(action.vertex, lambda: _answer(sharing, action), self._failed)
         return []
 
     def _execute(self, action: Execute) -> list[Action]:
@@ -125,4 +154,18 @@ class Driver:
             if is_untouched or (isinstance(described.op, ImageOp) and not self._is_shown(described.name)):
                 self._shown.add(canonical)
                 key = self._solver.keys[vertex]
-                self._book.cached(described.name, key=str(key.digest) if key else "")
+                origin = self._sharing.origin(key.digest if key else None, self._hits.get(canonical)) if self._sharing is not None else ()
+                self._book.cached(described.name, key=str(key.digest) if key else "", detail=_origin_text(origin), origin=origin)
+
+
+def _answer(sharing: Sharing, action: LookUp) -> Fact:
+    record = sharing.look_up(action)
+    return KeyMissing(action.vertex) if record is None else KeyFound(action.vertex, record.result)
+
+
+def _origin_text(origin: Pairs) -> str:
+    """What is shown behind CACHED: nothing for what this machine had."""
+    named = dict(origin)
+    if named.get("from", "local") == "local":
+        return ""
+    return f"from {named['from']}, scope {named['scope']}, by {named['writer']}"

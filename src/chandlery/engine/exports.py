@@ -46,7 +46,7 @@ class Exported:
 
 
 class Exports:
-    """For one build. `mount_from` knows repositories that are likely to have base layers, by registry and diff id."""
+    """For one build. `origins(registry)` gives repositories there that are likely to have a blob, by its digest."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Exports:
         forms: LayerForms,
         mounter: "Callable[[], Mounter]",
         client: "Callable[[], RegistryClient]",
-        origins: tuple[tuple[Reference, tuple[Descriptor, ...]], ...],
+        origins: "Callable[[str], dict[Digest, str]]",
     ) -> None:
         self._outputs = outputs
         self._tags = tuple(reference.parse(tag) for tag in tags)
@@ -83,7 +83,7 @@ class Exports:
         if chosen.kind is OutputKind.CACHE_ONLY:
             return True
         is_stored = chosen.kind is OutputKind.IMAGE and not chosen.is_set("push") and self._clamp_s is None
-        return is_stored and all(self._forms.has_diff_id(layer) for layer in result.layers)
+        return is_stored and all(self._forms.has_diff_id(layer) and not self._forms.is_away(layer) for layer in result.layers)
 
     def is_repeatable(self, output: int) -> bool:
         """Whether an output that failed half-way can be made again: what went to standard output is gone."""
@@ -92,6 +92,9 @@ class Exports:
     def run(self, output: int, result: FileSystem, step: Step) -> None:
         """Make one output. Raises Lost, RegistryError, RequestError, MachineError."""
         chosen = self._outputs[output]
+        if self._clamp_s is not None and chosen.kind is not OutputKind.CACHE_ONLY:
+            # layers whose times are rewritten are packed anew, whoever made them
+            result = self._forms.localised(result)
         match chosen.kind:
             case OutputKind.CACHE_ONLY:
                 return
@@ -118,6 +121,7 @@ class Exports:
             image, named = self._image(chosen, result, step), self._names(chosen)
             self._keep(image, named)
             return _exported(image, named)
+        self._forms.bring(result)
         diff_ids = tuple(self._forms.diff_id(layer, clamp_s=self._clamp_s) for layer in result.layers)
         config = image_config.encode(assemble.assemble(self._recipe, result.layers, diff_ids))
         names = self._names(chosen)
@@ -128,8 +132,9 @@ class Exports:
         named = tuple(reference.parse(name) for name in chosen.option("name").split(",") if name)
         return named or self._tags
 
-    def _image(self, chosen: Output, result: FileSystem, step: Step, *, send: "Callable[[], StreamedBlob] | None" = None) -> Image:
-        """The whole image with blobs for every layer, made where they don't exist yet; those go to `send`'s uploads meanwhile."""
+    def _image(self, chosen: Output, result: FileSystem, step: Step, *, send: "Callable[[], StreamedBlob] | None" = None, is_push: bool = False) -> Image:
+        """The whole image with blobs for every layer, made where they don't exist yet; those go to `send`'s uploads meanwhile. What a push finds at its
+        target needn't be here."""
         from chandlery.layer.compression import Compression
         from chandlery.source.layer_forms import BlobForm, layer_media_type
 
@@ -142,7 +147,9 @@ class Exports:
             self._clamp_s,
         )
         is_docker = chosen.option("oci-mediatypes", "false" if chosen.kind is OutputKind.DOCKER else "true") in ("false", "0") and wanted != "zstd"
-        made = [self._forms.blob(layer, form, report=_numbered(step, number), send=send) for number, layer in enumerate(result.layers, 1)]
+        made = [
+            self._forms.blob(layer, form, report=_numbered(step, number), send=send, may_stay_away=is_push) for number, layer in enumerate(result.layers, 1)
+        ]
         config = assemble.assemble(self._recipe, result.layers, tuple(diff_id for diff_id, _ in made))
         layers = tuple(Descriptor(layer_media_type(blob.media_type, is_docker=is_docker), blob.digest, blob.size_bytes) for _, blob in made)
         return assemble.with_manifest(config, layers, is_docker=is_docker)
@@ -168,7 +175,7 @@ class Exports:
 
         names = self._names(chosen)
         send = (lambda: StreamedBlob(self._client(), names[0], on_bytes=step.moved)) if names else None
-        image = self._image(chosen, result, step, send=send)
+        image = self._image(chosen, result, step, send=send, is_push=True)
         blobs = (image.manifest.config, *image.manifest.layers)
 
         self._keep(image, names)
@@ -181,9 +188,9 @@ class Exports:
                 self._client(),
                 name,
                 blobs=blobs,
-                open_blob=lambda blob: self._store.blobs.open(blob.digest),
+                open_blob=self._forms.open_blob,
                 manifest=image.manifest,
-                mount_from=self._mountable(name),
+                mount_from=self._origins(name.registry),
                 on_progress=report,
             )
             step.moved(receipt.bytes_moved)
@@ -195,10 +202,6 @@ class Exports:
         stored = ImageNames(self._store, self._session)
         diff_ids = image_config.decode(image.config_blob).diff_ids
         stored.put(tuple(map(str, names)), image.config_blob, diff_ids, manifest_digest=image.manifest.digest)
-
-    def _mountable(self, name: Reference) -> dict[Digest, str]:
-        """Repositories of the same registry that have base layers."""
-        return {layer.digest: origin.repository for origin, layers in self._origins for layer in layers if origin.registry == name.registry}
 
 
 def _numbered(step: Step, layer: int) -> "Callable[[str, int, int], None]":

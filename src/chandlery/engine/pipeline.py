@@ -3,6 +3,7 @@
 open -> parse -> pin, lower -> digest contexts -> solve (steps, then exports) -> result
 """
 
+import contextlib
 import time
 
 from chandlery.buildcache.records import RecordStore
@@ -12,15 +13,18 @@ from chandlery.engine.contexts import Contexts, OpenedContext, open_context
 from chandlery.engine.driver import Driver
 from chandlery.engine.exports import Exports
 from chandlery.engine.foreign import as_ours
+from chandlery.engine.layer_sources import LayerSources
 from chandlery.engine.lowering import RequestPinner, lower_options, named_directories
 from chandlery.engine.pinning import pin_and_lower
 from chandlery.engine.recipe import created_time, epoch_of, recipe_of
-from chandlery.engine.request import BuildRequest, BuildResult, Output
+from chandlery.engine.remote_layers import RemoteLayers
+from chandlery.engine.request import BuildRequest, BuildResult, CacheReport, Output, OutputKind
+from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
 from chandlery.engine.tasks import BuildTasks
 from chandlery.engine.tools import Tools
 from chandlery.engine.workshop import Workshop
-from chandlery.errors import ChandleryError, InputError
+from chandlery.errors import Cancelled, ChandleryError, InputError
 from chandlery.events import BuildFinished, BuildStarted, EventSink
 from chandlery.frontend.dockerfile.excerpt import render
 from chandlery.frontend.dockerfile.instructions import Dockerfile
@@ -30,11 +34,17 @@ from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, ImageOp
 from chandlery.graph.selection import selections
 from chandlery.graph.source_range import SourceRange
 from chandlery.graph.vertex import Graph, Vertex
+from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.runtime.secrets import Secrets
+from chandlery.snapshot.state import LayerRef
 from chandlery.solver.solver import Solver
 from chandlery.source.image import PinnedImage
-from chandlery.source.layer_forms import LayerForms
+from chandlery.source.layer_forms import BlobForm, LayerForms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
@@ -63,6 +73,7 @@ class _Build:
         self._tools = tools
         self._book = book
         self._started_at_s = started_at_s
+        self._cache: CacheReport | None = None
 
     def run(self) -> BuildResult:
         opened = open_context(
@@ -90,11 +101,22 @@ class _Build:
         graph = _with_exports(lowered, outputs)
         base = BaseLayers(tools.images, tools.session, self._book)
         _know_images(base, graph, images)
-        forms = LayerForms(tools.store, tools.snapshots, tools.session, fetch=base.fetch, fetch_blob=base.fetch_blob, check=tools.stop.check)
+        remotes = tools.remotes()
+        remote = RemoteLayers(tools.store, tools.snapshots, tools.session, {item.name: item for item in remotes}, self._book, tools.stop.is_set)
+        layers = LayerSources(base, remote)
+        forms = LayerForms(
+            tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob, elsewhere=layers, check=tools.stop.check
+        )
+        # what a failed build finished is packed and shared all the same
+        unstopped = LayerForms(tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob)
         epoch_s = epoch_of(lowered)
         solver = Solver(graph, _context_digests(graph, contexts))
-        records = RecordStore(tools.store, tools.session)
-        with Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
+        records = RecordStore(tools.store, tools.session, max_age_s=self._request.cache_max_age_s)
+        sharing = Sharing(
+            remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
+            pack=lambda layer: self._packed(unstopped, layer), max_age_s=self._request.cache_max_age_s,
+        )  # fmt: skip
+        with self._shared(sharing), Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s) as workshop:
             exports = Exports(
                 outputs=outputs,
                 tags=self._request.tags,
@@ -105,7 +127,7 @@ class _Build:
                 forms=forms,
                 mounter=workshop.mounter,
                 client=tools.images.client,
-                origins=tuple((image.reference, image.layers) for image in images.values() if not image.is_local),
+                origins=lambda registry: _mountable(registry, images, remote),
             )
             tasks = BuildTasks(
                 graph=graph,
@@ -121,10 +143,36 @@ class _Build:
                 make_room=tools.make_room,
                 created=lambda: created_time(epoch_s),
                 keep_failed=self._keep_failed,
+                sharing=sharing,
             )
-            Driver(graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown).run()
+            Driver(
+                graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown, sharing=sharing
+            ).run()  # fmt: skip
         contexts.save()
         return self._result(exports)
+
+    @contextlib.contextmanager
+    def _shared(self, sharing: Sharing) -> "Iterator[None]":
+        """However the build ends, what it finished is shared first; a build that was stopped doesn't wait for that."""
+        timeout_s = self._request.cache_publish_timeout_s
+        try:
+            yield
+        except BaseException as failure:
+            timeout_s = 0.0 if isinstance(failure, Cancelled) or not isinstance(failure, Exception) else timeout_s
+            raise
+        finally:
+            if sharing.is_on:
+                self._cache = sharing.finish(timeout_s)
+
+    def _packed(self, forms: LayerForms, layer: LayerRef) -> tuple[Digest, Descriptor]:
+        """A layer as the blob that this build's image has, so that the shared cache and the image's registry mean the same bytes."""
+        from chandlery.layer.compression import Compression
+
+        kinds = (OutputKind.IMAGE, OutputKind.OCI, OutputKind.DOCKER)
+        image = next((output for output in self._request.outputs if output.kind in kinds), Output())
+        wanted, level = image.option("compression", "gzip"), image.option("compression-level")
+        form = BlobForm(Compression.NONE if wanted == "uncompressed" else Compression(wanted), int(level) if level else None)
+        return forms.blob(layer, form)
 
     def _keep_failed(self, op: ExecOp, inputs: tuple[object, ...]) -> str:
         from chandlery.engine.again import keep
@@ -145,6 +193,7 @@ class _Build:
             bytes_moved=sum(step.bytes_moved for step in self._book.outcomes),
             seconds=time.time() - self._started_at_s,
             log_path=self._tools.store.layout.log(self._tools.session.id),
+            cache=self._cache,
         )
 
     def _remark(self, dockerfile: Dockerfile) -> None:
@@ -154,6 +203,15 @@ class _Build:
     def _warn_unused(self, lowered: Lowered) -> None:
         if lowered.unused_build_args:
             self._book.warn("build-arg.unused", f"One or more build-args {list(lowered.unused_build_args)} were not consumed")
+
+
+def _mountable(registry: str, images: dict[ImageReference, PinnedImage], remote: RemoteLayers) -> dict[Digest, str]:
+    """Repositories of a registry that have layers of this build: base images', and shared caches'."""
+    found = {blob: repository for host, repository, blob in remote.origins() if host == registry}
+    for image in images.values():
+        if image.reference.registry == registry and not image.is_local:
+            found.update((layer.digest, image.reference.repository) for layer in image.layers)
+    return found
 
 
 def _with_exports(lowered: Lowered, outputs: tuple[Output, ...]) -> Graph:

@@ -12,6 +12,7 @@ from chandlery.runtime.secrets import SecretSource
 from chandlery.values import value
 
 Pairs = tuple[tuple[str, str], ...]
+DEFAULT_PUBLISH_TIMEOUT_S = 10.0
 
 
 class OutputKind(StrEnum):
@@ -47,6 +48,8 @@ class BuildRequest:
     working directory, "" for the context's own Dockerfile) unless `dockerfile_text` holds the text itself.
 
     `no_cache`: run every step anew; `no_cache_filter`: those of the named stages. `always_pull`: ask the registry even for names made here.
+    `cache_remotes` are shared caches as --cache-remote writes them; `cache_publish_timeout_s` is how long the end of the build waits for what is still on
+    its way there (None: as long as it takes); records older than `cache_max_age_s` are misses.
     `tags` name the image; `outputs` () means: an image in the store. `proxy_args` are the predefined proxy build arguments that configuration gives.
     """
 
@@ -73,11 +76,16 @@ class BuildRequest:
     outputs: tuple[Output, ...] = ()
     ca_certs: str = ""
     cache_scope: str = ""
+    cache_fork_from: tuple[str, ...] = ()
+    cache_remotes: tuple[str, ...] = ()
+    cache_publish_timeout_s: float | None = DEFAULT_PUBLISH_TIMEOUT_S
+    cache_max_age_s: float | None = None
 
 
 @value
 class StepOutcome:
-    """One line of the summary: `outcome` as in events.Outcome; `key` is the step's cache key."""
+    """One line of the summary: `outcome` as in events.Outcome; `key` is the step's cache key; `origin` says where a hit came from: from, scope, writer,
+    age_s, bytes."""
 
     step: int
     name: str
@@ -86,6 +94,21 @@ class StepOutcome:
     bytes_moved: int = 0
     key: str = ""
     detail: str = ""
+    origin: Pairs = ()
+
+
+@value
+class CacheReport:
+    """The shared cache in one build: the scope that was written and those that were read, why, the remotes' names, what was published and what wasn't."""
+
+    scope: str
+    reads: tuple[str, ...]
+    reason: str
+    remotes: tuple[str, ...]
+    steps_published: int = 0
+    bytes_published: int = 0
+    unpublished: tuple[str, ...] = ()
+    why: str = ""
 
 
 @value
@@ -103,3 +126,4 @@ class BuildResult:
     bytes_moved: int = 0
     seconds: float = 0.0
     log_path: str = ""
+    cache: CacheReport | None = None

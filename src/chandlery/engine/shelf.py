@@ -17,7 +17,7 @@ from chandlery.oci.reference import Reference
 from chandlery.snapshot.state import FileSystem, LayerRef
 from chandlery.source.image import PinnedImage, PullReceipt
 from chandlery.source.layer_forms import BlobForm, LayerForms, layer_media_type
-from chandlery.values import value
+from chandlery.values import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from chandlery.registry.push import PushReceipt
     from chandlery.source.layer_fetch import LayerProgress
+    from chandlery.source.layer_forms import Send
 
 _SHORTEST_ID = 4
 
@@ -118,12 +119,23 @@ class ImageShelf:
     def push(self, text: str, *, compression: str = "gzip", on_progress: "Callable[[int, int], None]") -> "tuple[Reference, PushReceipt]":
         """Send an image to the registry that its name says. One that was pulled or pushed before keeps its digest. Raises RegistryError."""
         from chandlery.registry.push import push
+        from chandlery.registry.streamed import StreamedBlob
 
         stored = self.find(text)
         if stored.name.startswith("sha256:"):
             raise RequestError(f"{text} has no name to be pushed under", code="request.no-name", hint="give it one with 'chandlery tag'")
         name = reference.parse(stored.name)
-        image = self.packed(stored, compression=compression)
+        sent: list[int] = []
+
+        def on_bytes(count: int) -> None:
+            sent[-1] += count
+            on_progress(sum(sent), 0)
+
+        def send() -> StreamedBlob:
+            sent.append(0)
+            return StreamedBlob(self.tools.client(), name, on_bytes=on_bytes)
+
+        image = self.packed(stored, compression=compression, send=send)
         self._store.blobs.put(image.manifest.raw, session=self.tools.session)
         receipt = push(
             self.tools.client(),
@@ -135,10 +147,15 @@ class ImageShelf:
         )
         names = ImageNames(self._store, self.tools.session)
         names.put((stored.name,), image.config_blob, stored.diff_ids, manifest_digest=image.manifest.digest)
-        return name, receipt
+        return name, replace(
+            receipt,
+            bytes_moved=receipt.bytes_moved + sum(sent),
+            blobs_sent=receipt.blobs_sent + len(sent),
+            blobs_skipped=max(0, receipt.blobs_skipped - len(sent)),
+        )
 
-    def packed(self, stored: StoredImage, *, compression: str = "gzip") -> Image:
-        """The image with a blob for every layer, as it was pulled or pushed if it was."""
+    def packed(self, stored: StoredImage, *, compression: str = "gzip", send: "Send | None" = None) -> Image:
+        """The image with a blob for every layer, as it was pulled or pushed if it was; what has to be packed goes to `send`'s uploads meanwhile."""
         from chandlery.layer.compression import Compression
 
         blob = self._store.blobs.read(stored.config_digest)
@@ -148,7 +165,7 @@ class ImageShelf:
             return Image(blob, known)
         forms = self.forms(stored)
         form = BlobForm(Compression.NONE if compression == "uncompressed" else Compression(compression))
-        layers = [forms.blob(LayerRef(diff_id=str(diff_id)), form)[1] for diff_id in stored.diff_ids]
+        layers = [forms.blob(LayerRef(diff_id=str(diff_id)), form, send=send)[1] for diff_id in stored.diff_ids]
         described = tuple(Descriptor(layer_media_type(layer.media_type, is_docker=False), layer.digest, layer.size_bytes) for layer in layers)
         return with_manifest(image_config.decode(blob), described, is_docker=False, config_blob=blob)
 

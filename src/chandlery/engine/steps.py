@@ -6,7 +6,7 @@ One instance a build; called from the driver and from workers' threads. Numbers 
 import time
 from itertools import count
 
-from chandlery.engine.request import StepOutcome
+from chandlery.engine.request import Pairs, StepOutcome
 from chandlery.engine.stop_flag import StopFlag
 from chandlery.errors import Cancelled
 from chandlery.events import EventSink, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
@@ -64,14 +64,14 @@ class StepBook:
         self.sink(StepStarted(step.number, name, step.started_at_s))
         return step
 
-    def cached(self, name: str, *, key: str = "", detail: str = "") -> None:
+    def cached(self, name: str, *, key: str = "", detail: str = "", origin: Pairs = ()) -> None:
         """Show a step that nothing had to be done for."""
-        self.finish(self.start(name, key=key), Outcome.CACHED, detail=detail)
+        self.finish(self.start(name, key=key), Outcome.CACHED, detail=detail, origin=origin)
 
-    def finish(self, step: Step, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None) -> None:
+    def finish(self, step: Step, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None, origin: Pairs = ()) -> None:
         now = time.time()
         error_code, error_message = ("", "") if failure is None else (getattr(failure, "code", "internal"), str(failure))
-        self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail))
+        self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail, origin))
         self.sink(StepFinished(step.number, outcome, now, detail, step.bytes_moved, error_code, error_message))
 
     def during(self, name: str, work: "Callable[[Step], T]") -> "T":

@@ -11,6 +11,7 @@ from chandlery.buildcache.records import RecordStore
 from chandlery.content.steplock import StepLocks
 from chandlery.engine.failures import with_source
 from chandlery.engine.foreign import as_ours
+from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import Step, StepBook
 from chandlery.engine.stop_flag import StopFlag
 from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost, NoSpace, StepFailed, StoreError
@@ -74,7 +75,9 @@ class BuildTasks:
         make_room: "Callable[[], bool]",
         created: "Callable[[], str]",
         keep_failed: "Callable[[ExecOp, tuple[object, ...]], str]",
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
         self._graph = graph
         self._keys = keys
         self._fresh = fresh
@@ -157,7 +160,7 @@ class BuildTasks:
         parent_key = self._keys[vertex.inputs[0]]
         if parent_key is not None:
             name = self._graph.vertices[vertex.inputs[0]].name
-            adopted = StepRecord(parent_key.digest, parent_key.op_digest, parent_key.document, parent, name, record.created_at_s)
+            adopted = StepRecord(parent_key.digest, parent_key.op_digest, parent_key.document, parent, name, record.created_at_s, sources=record.sources)
             self._records.put(adopted, replaces=True)
         self._book.cached(vertex.name, key=str(key.digest), detail="content unchanged")
 
@@ -206,8 +209,13 @@ class BuildTasks:
         made = self._worker().execute(vertex, inputs, step, is_fresh=is_fresh)
         layer = LayerRef(snapshot=made.snapshot, created=self._created(), created_by=vertex.created_by)
         result = _files(inputs[0]).on_top(layer)
-        record = StepRecord(key.digest, key.op_digest, key.document, result, vertex.name, time.time(), time.monotonic() - started, made.size_bytes)
+        sources = self._sharing.sources(result) if self._sharing is not None else ()
+        record = StepRecord(
+            key.digest, key.op_digest, key.document, result, vertex.name, time.time(), time.monotonic() - started, made.size_bytes, sources=sources
+        )  # fmt: skip
         self._records.put(record, aliases=action.keys[1:], replaces=is_fresh)
+        if self._sharing is not None:
+            self._sharing.offer(action.vertex, record, action.keys[1:])
         step.finish(Outcome.DONE)
         return Executed(action.vertex, result)
 
@@ -282,6 +290,8 @@ def _may_be_twins(record: StepRecord, key: CacheKey, older: FileSystem, parent: 
 
     if not older.layers or len(older.layers) != len(parent.layers):
         return False
+    if not older.layers[-1].snapshot:
+        return False  # a base image's, perhaps one that this build knows nothing of
     if not all(_is_one_layer(*pair) for pair in zip(older.layers[:-1], parent.layers[:-1], strict=True)):
         return False
     one, other = (json.loads(document)["inputs"][1:] for document in (record.document, key.document))

@@ -3,6 +3,7 @@
 from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.engine.stop_flag import StopFlag
+from chandlery.scope import Scopes
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.source.image import ImageSource
 from chandlery.values import value
@@ -11,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chandlery.buildcache.remote import StepRemote
     from chandlery.linux.mount import MountMethod
     from chandlery.registry.client import RegistryClient
     from chandlery.runtime.ca_certs import CaCertificates
@@ -36,6 +38,8 @@ class Tools:
     mount_method: "Callable[[], MountMethod]"
     network: "Callable[[], NetworkPool]"
     volumes: "Callable[[], Volumes]"
+    remotes: "Callable[[], tuple[StepRemote, ...]]"
+    scopes: Scopes
     ca_certs: "Callable[[str], CaCertificates | None]"
     clean: "Callable[[], None]"
     make_room: "Callable[[], bool]"

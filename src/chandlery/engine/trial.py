@@ -10,7 +10,6 @@ from chandlery.engine.shelf import ImageShelf, StoredImage
 from chandlery.engine.tools import Tools
 from chandlery.errors import Cancelled, RequestError
 from chandlery.graph.op import Network
-from chandlery.linux import cgroup
 from chandlery.linux.cgroup import UNLIMITED, Limits
 from chandlery.oci.image_config import ImageConfig
 from chandlery.values import value
@@ -19,11 +18,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chandlery.runtime.network import NetworkPool
     from chandlery.runtime.process import ExitStatus, RuntimeMount, StepSpec
+    from chandlery.runtime.protocol import CancelToken
 
 STOP_TIMEOUT_S = 30.0
-_DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HOSTNAME = "chandlery"
 
 
 @value
@@ -77,10 +76,12 @@ def run_trial(tools: Tools, image: StoredImage, trial: Trial, *, output: "Callab
     return result
 
 
-def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int, bytes], None]", cancelled: "object") -> "ExitStatus":
+def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int, bytes], None]", cancelled: "CancelToken") -> "ExitStatus":
     from chandlery.runtime.secrets import mount_memory
     from chandlery.runtime.stubs import MountStubs
+    from chandlery.worker.launcher import Launcher, make_working_directory
     from chandlery.worker.mounter import Mounter
+    from chandlery.worker.step_network import networked
 
     shelf = ImageShelf(tools)
     config = shelf.config(image)
@@ -93,21 +94,22 @@ def _run(tools: Tools, image: StoredImage, trial: Trial, output: "Callable[[int,
     with contextlib.ExitStack() as stack:
         stack.callback(network.close)
         rootfs = stack.enter_context(Mounter(tools.session, tools.mount_method()).overlay(directories, upper=upper, work=work))
-        path, etc = _networked(network, trial, scratch)
+        network_path, etc = stack.enter_context(networked(network, trial.network, hostname=_HOSTNAME, hosts=trial.hosts, directory=scratch, is_read_only=False))
         stubs = MountStubs(rootfs, [*etc, *_volumes(trial)], upper=upper)
         spec = _spec(config, trial, rootfs, stubs.mounts)
-        group = cgroup.create(tools.session.machine_name("run"), trial.limits)
-        stack.callback(lambda: group.remove() if group is not None else None)
+        make_working_directory(rootfs, spec.cwd)
         memory = tools.session.scratch("r")
         mount_memory(memory)
-        bundle = f"{memory}/bundle"
-        os.mkdir(bundle, 0o700)
-        return tools.runtime(f"{memory}/state").run(spec, bundle_dir=bundle, cgroup=group, network_path=path, output=output, cancelled=cancelled)  # type: ignore[arg-type]
+        launcher = Launcher(tools.session, tools.runtime(f"{memory}/state"), memory, cancelled)
+        stack.callback(launcher.close)
+        return launcher.launch(spec, network_path=network_path, output=output)
 
 
 def _spec(config: ImageConfig, trial: Trial, rootfs: str, mounts: "tuple[RuntimeMount, ...]") -> "StepSpec":
     from chandlery.runtime import user
-    from chandlery.runtime.process import StepNetwork, StepSpec
+    from chandlery.runtime.process import StepSpec
+    from chandlery.worker.launcher import with_path
+    from chandlery.worker.step_network import STEP_NETWORKS
 
     entrypoint = config.runtime.get("Entrypoint") or () if trial.entrypoint is None else trial.entrypoint
     # as in docker: an entrypoint of one's own drops the image's command
@@ -117,44 +119,18 @@ def _spec(config: ImageConfig, trial: Trial, rootfs: str, mounts: "tuple[Runtime
         raise RequestError("the image has no command", code="run.no-command", hint="say what to run: chandlery run IMAGE COMMAND")
     names = {entry.partition("=")[0] for entry in trial.env}
     env = [entry for entry in config.env if entry.partition("=")[0] not in names]
-    if not any(entry.startswith("PATH=") for entry in (*env, *trial.env)):
-        env.insert(0, _DEFAULT_PATH)
-    networks = {Network.DEFAULT: StepNetwork.ISOLATED, Network.NONE: StepNetwork.NONE, Network.HOST: StepNetwork.HOST}
     return StepSpec(
         argv=argv,
         rootfs=rootfs,
-        env=(*env, *trial.env),
+        env=with_path((*env, *trial.env)),
         cwd=trial.working_directory or str(config.runtime.get("WorkingDir") or "/"),
         user=user.resolve(rootfs, trial.user or str(config.runtime.get("User") or "")),
-        hostname="chandlery",
-        network=networks[trial.network],
+        hostname=_HOSTNAME,
+        network=STEP_NETWORKS[trial.network],
         mounts=mounts,
         limits=trial.limits,
         is_interactive=trial.is_interactive,
     )
-
-
-def _networked(network: "NetworkPool", trial: Trial, scratch: str) -> "tuple[str, list[RuntimeMount]]":
-    from chandlery.runtime.etc_files import hosts_text
-    from chandlery.runtime.network import host_address
-    from chandlery.runtime.process import RuntimeMount
-
-    hosts = tuple((name, host_address() if address == "host-gateway" else address) for name, address in trial.hosts)
-    files = {"hosts": hosts_text("chandlery", hosts)}
-    path = ""
-    if trial.network is Network.DEFAULT:
-        path = network.acquire().path
-        files["resolv.conf"] = network.resolv_conf()
-    elif trial.network is Network.HOST and os.path.exists("/etc/resolv.conf"):
-        with open("/etc/resolv.conf", encoding="utf-8", errors="surrogateescape") as file:
-            files["resolv.conf"] = file.read()
-    mounts = []
-    for name, text in files.items():
-        with open(f"{scratch}/{name}", "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        os.chmod(f"{scratch}/{name}", 0o644)
-        mounts.append(RuntimeMount(f"/etc/{name}", f"{scratch}/{name}"))
-    return path, mounts
 
 
 def _volumes(trial: Trial) -> "list[RuntimeMount]":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chandlery.runtime.network import NetworkPool
     from chandlery.volume.volumes import Volumes
     from chandlery.worker.exec_op import StepRunner
+    from chandlery.worker.launcher import Launcher
     from chandlery.worker.local import LocalWorker
     from chandlery.worker.mounter import Mounter
 
@@ -42,6 +43,7 @@ class Workshop:
         self._worker: LocalWorker | None = None
         self._runner: StepRunner | None = None
         self._mounter: Mounter | None = None
+        self._launcher: Launcher | None = None
         self._network: NetworkPool | None = None
         self._volumes: Volumes | None = None
         self.crew = Crew(prepare=self._prepare, cancelled=tools.stop, max_at_once=tools.max_steps)
@@ -55,6 +57,8 @@ class Workshop:
             self.crew.close()
         finally:
             try:
+                if self._launcher is not None:
+                    self._launcher.close()
                 if self._network is not None:
                     self._network.close()
             finally:
@@ -135,6 +139,7 @@ class Workshop:
     def _make_runner(self) -> "StepRunner":
         from chandlery.runtime.secrets import Secrets, mount_memory
         from chandlery.worker.exec_op import DEFAULT_HOSTNAME, StepConditions, StepRunner
+        from chandlery.worker.launcher import Launcher
         from chandlery.worker.step_mounts import VolumePolicy
 
         request, tools = self._request, self._tools
@@ -142,12 +147,12 @@ class Workshop:
         # bundles, and the copies that runtimes make of them, hold the secrets that steps see as variables
         memory = tools.session.scratch("o")
         mount_memory(memory)
+        self._launcher = Launcher(tools.session, tools.runtime(f"{memory}/state"), memory, self.crew.cancelled)
         return StepRunner(
             session=tools.session,
             snapshots=tools.snapshots,
             mounter=self._made_mounter(),
-            runtime=tools.runtime(f"{memory}/state"),
-            bundles=memory,
+            launcher=self._launcher,
             network=self._network,
             volumes=self._volumes,
             policy=VolumePolicy(request.cache_scope or MACHINE_SCOPE, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off"),

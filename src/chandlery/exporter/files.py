@@ -70,7 +70,7 @@ def _copy_entry(source: str, target: str, found: os.stat_result) -> int:
 
 def _replace(target: str, make: "Callable[[str], None]") -> None:
     """Make a file under a temporary name and give it its own, over whatever is there but a directory."""
-    temporary = f"{os.path.dirname(target)}/.chandlery-{os.getpid()}.tmp"
+    temporary = f"{os.path.dirname(target)}/.chandlery-{os.urandom(6).hex()}.tmp"
     try:
         make(temporary)
         os.replace(temporary, target)

@@ -201,4 +201,6 @@ def _translated(failed: OSError, root: str) -> Exception:
         return malformed("a name is too long for this file system")
     if failed.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP):
         return malformed(f"its members contradict each other ({failed})")
+    if failed.errno == errno.EPERM and os.geteuid() != 0:
+        return MachineError(f"a layer can't be written to {root}: {failed.strerror}", code="machine.no-privilege", hint="run as root: files get other owners")
     return MachineError(f"a layer can't be written to {root}: {failed}", code="layer.extract", hint="check that the store's disk is writable and healthy")

@@ -38,6 +38,13 @@ def sync(path: str) -> None:
         os.close(fd)
 
 
+def unwritten_bytes() -> int:
+    """What all processes have written and no disk has yet (proc_meminfo(5)): about what a sync has to wait for."""
+    with open("/proc/meminfo", "rb") as file:
+        found = dict(line.split(b":", 1) for line in file)
+    return sum(int(found[name].split()[0]) << 10 for name in (b"Dirty", b"Writeback") if name in found)
+
+
 def mounts_below(directory: str) -> list[str]:
     """Mount points strictly below `directory` in our mount namespace, deepest and latest first (proc_pid_mountinfo(5))."""
     prefix = directory.rstrip("/") + "/"

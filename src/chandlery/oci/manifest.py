@@ -62,7 +62,7 @@ def decode(raw: bytes, media_type: str = "") -> Manifest | Index:
         return Index(stated, tuple(descriptors.decode(item) for item in document["manifests"]), raw)
     if stated in types.MANIFESTS and "config" in document:
         layers = tuple(descriptors.decode(item) for item in document.get("layers") or ())
-        annotations = tuple(sorted((document.get("annotations") or {}).items()))
+        annotations = tuple(sorted((str(key), str(text)) for key, text in _object(document.get("annotations")).items()))
         return Manifest(stated, descriptors.decode(document["config"]), layers, raw, annotations, str(document.get("artifactType") or ""))
     raise LyingRegistry(
         f"a manifest of type {stated or 'unknown'} is not supported", code="registry.bad-manifest", hint="Docker schema 1 images must be pushed again"
@@ -93,6 +93,10 @@ def select(index: Index, wanted: Platform) -> Descriptor | None:
         if platform_matches(offered, wanted):
             return candidate
     return None
+
+
+def _object(item: object) -> "dict[object, object]":
+    return item if isinstance(item, dict) else {}
 
 
 def _guess(document: "dict[str, Any]") -> str:

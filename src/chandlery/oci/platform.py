@@ -51,12 +51,7 @@ def native() -> Platform:
 
 def matches(offered: Platform, wanted: Platform) -> bool:
     """Whether an image for `offered` is one for `wanted`; a missing variant matches the default one."""
-    return (
-        offered.os == wanted.os
-        and offered.architecture == wanted.architecture
-        and (offered.variant or "v7") == (wanted.variant or "v7")
-        or offered == wanted
-    )
+    return (offered.os, offered.architecture, offered.variant or "v7") == (wanted.os, wanted.architecture, wanted.variant or "v7")
 
 
 def _default_variant(spelled: str, architecture: str) -> str:

@@ -48,6 +48,10 @@ class RegistryClient:
     def close(self) -> None:
         self.http.close()
 
+    def stop(self) -> None:
+        """End every transfer of every thread at its next piece. There is no way back."""
+        self.http.stop()
+
     def head_manifest(self, reference: Reference) -> Descriptor | None:
         """What a tag or digest names, by one HEAD; None where the registry (and each mirror) says that there is no such thing."""
         answer = quick.head_manifest(self.http.settings, reference)

@@ -7,7 +7,7 @@ it makes anyway and says the digest at the end.
 import queue
 import threading
 
-from chandlery.errors import InternalError
+from chandlery.errors import InternalError, Unavailable
 from chandlery.oci.digest import Digest
 from chandlery.oci.reference import Reference
 
@@ -29,7 +29,8 @@ class _Abandoned(Exception):
 class StreamedBlob:
     """`with StreamedBlob(client, reference) as blob: packed = make(blob.write); blob.finish(packed.digest)`.
 
-    Leaving the block without `finish` cancels the upload. What the upload raises is raised by the next `write`, or by `finish`.
+    Leaving the block without `finish` cancels the upload. What the upload raises is raised by the next `write`, or by `finish`; but where the registry can't
+    be reached for a while, nothing is: the blob is then sent as any other, with second tries, by the push that follows.
     """
 
     def __init__(self, client: "RegistryClient", reference: Reference, *, on_bytes: "Callable[[int], None]" = lambda _: None) -> None:
@@ -53,19 +54,24 @@ class StreamedBlob:
 
     def write(self, chunk: "Buffer") -> int:
         """Send some bytes, soon; waits where the network is slower than the maker. The chunk must not change afterwards."""
-        if self._failure is not None:
+        if self._failure is None:
+            self._queue.put(chunk)
+        elif not self._failure_is_passing:
             raise self._failure
-        self._queue.put(chunk)
         return len(chunk)
 
     def finish(self, digest: Digest) -> None:
         """Wait until the registry has everything. `digest` is what the maker computed; the registry checks it. Raises RegistryError."""
         self._queue.put(digest)
         self._thread.join()
-        if self._failure is not None:
+        if self._failure is not None and not self._failure_is_passing:
             raise self._failure
-        if not self._is_done:
+        if not self._is_done and self._failure is None:
             raise InternalError("a streamed upload ended without a result", code="internal.upload")
+
+    @property
+    def _failure_is_passing(self) -> bool:
+        return isinstance(self._failure, Unavailable)
 
     def _chunks(self) -> "Iterator[Buffer]":
         while not isinstance(chunk := self._queue.get(), Digest):

@@ -12,13 +12,14 @@ and dead ends. A step can't change that, not even with raw sockets: it happens o
 Namespaces are made ahead, one for each step that runs at once, and reused.
 """
 
+import errno
 import os
 import socket
 import subprocess
 import threading
 
 from chandlery.errors import MachineError
-from chandlery.linux import namespaces, netlink
+from chandlery.linux import libc, mount, namespaces, netlink
 from chandlery.runtime import dns
 from chandlery.values import value
 
@@ -28,7 +29,11 @@ _STEP_TABLE = 100
 _FIRST_LINK = 100
 _FIRST_HOST, _LAST_HOST = 101, 250
 _LINK_LOCAL = ("169.254.0.0", 16)
+_TUN = "/dev/net/tun"
 _HINT = "install slirp4netns (Debian, Ubuntu: apt-get install slirp4netns), or use --network=host or none"
+_HINT_PRIVILEGE = "run as root; inside a container, give it CAP_NET_ADMIN, or use --network=host"
+_HINT_KERNEL = "the kernel may lack network namespaces, veth or routing rules; --network=host needs none of them"
+_HINT_TUN = "load the kernel's tun module; inside a container, give it --device /dev/net/tun; or use --network=host or none"
 
 
 @value
@@ -115,7 +120,8 @@ class NetworkPool:
         try:
             made = self._running_router().connect(len(self._made))
         except OSError as error:
-            raise MachineError(f"can't make a network namespace: {error.strerror}", code="machine.no-network", hint=_HINT) from error
+            hint = _HINT_PRIVILEGE if error.errno == errno.EPERM else _HINT_KERNEL
+            raise MachineError(f"can't make a network namespace: {error.strerror}", code="machine.no-network", hint=hint) from error
         self._made.append(made)
         return made
 
@@ -187,6 +193,8 @@ class _Router:
         self._link.set_up(1)
 
     def _start_slirp(self) -> None:
+        if not os.path.exists(_TUN):
+            raise MachineError(f"isolated steps need {_TUN}, which isn't there", code="machine.no-network", hint=_HINT_TUN)
         ready_fd, ready_write_fd = os.pipe()
         exit_read_fd, self._exit_fd = os.pipe()
         argv = ["slirp4netns", "--configure", "--disable-host-loopback", "--disable-dns", f"--mtu={_MTU}", f"--cidr={self._prefix}.0/24"]
@@ -208,7 +216,7 @@ class _Router:
             os.close(exit_read_fd)
         with os.fdopen(ready_fd, "rb") as ready:
             if ready.read(1) != b"1":
-                raise MachineError("slirp4netns can't start here", code="machine.no-network", hint="is there a /dev/net/tun? or use --network=host")
+                raise MachineError("slirp4netns can't start here", code="machine.no-network", hint=_HINT_TUN)
 
     def _route(self, listening: "list[dns.Sockets] | None") -> None:
         """Inside the router's namespace, once the tap is there; a list is given where a DNS forwarder must listen, and gets its sockets."""
@@ -251,11 +259,27 @@ def _received_bytes(network: int) -> int:
 def _write_sysctl(name: str, text: str) -> None:
     """In the calling thread's network namespace; a kernel built without IPv6 has nothing to switch off."""
     try:
-        with open(f"/proc/sys/net/{name}", "w") as file:
-            file.write(text)
+        _write(f"/proc/sys/net/{name}", text)
     except FileNotFoundError:
         if not name.startswith("ipv6"):
             raise
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        _make_sysctls_writable()
+        _write(f"/proc/sys/net/{name}", text)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _make_sysctls_writable() -> None:
+    """For the calling thread alone, which ends soon: inside a container /proc/sys is mounted read-only on itself."""
+    libc.unshare(libc.CLONE_NEWNS)
+    libc.mount("none", "/", "none", mount.MS_REC | mount.MS_SLAVE)
+    libc.mount("none", "/proc/sys", "none", mount.MS_REMOUNT | mount.MS_BIND)
 
 
 def _free_network() -> str:

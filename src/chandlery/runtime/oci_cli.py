@@ -2,7 +2,8 @@
 
 Both run a bundle in the foreground, pass its streams through and end with its status. They differ in cgroups: crun joins the one that we made and makes
 none (`--cgroup-manager=disabled`: it refuses the hybrid layout otherwise), runc insists on one of its own, so it gets one inside ours.
-A step's processes share a PID namespace, whose init takes all with it; the cgroup takes the runtime itself too.
+A step's processes share a PID namespace, whose init takes all with it; the cgroup takes the runtime itself too. Should this process be killed, a guard kills
+that init.
 """
 
 import json
@@ -12,10 +13,12 @@ import shutil
 import signal
 import subprocess
 import time
+from _thread import allocate_lock
 
 from chandlery.errors import MachineError
 from chandlery.linux.cgroup import Cgroup
 from chandlery.runtime import bundle, seccomp
+from chandlery.runtime.guard import Guard
 from chandlery.runtime.process import ExitStatus, StepSpec
 from chandlery.values import value
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 _POLL_MS = 50
 _READ_BYTES = 1 << 16
 _INSTALL_HINT = "install crun (Debian, Ubuntu: apt-get install crun; Fedora: dnf install crun) or runc"
+_PRIVILEGE_HINT = "run as root; inside a container, see docs/in-a-container.md for what it must be given"
 
 
 @value
@@ -54,6 +58,8 @@ class OciCliRuntime:
         self.path = path
         self._dialect = dialect
         self._state_dir = state_dir
+        self._lock = allocate_lock()
+        self._guard: Guard | None = None
 
     def run(
         self,
@@ -73,6 +79,7 @@ class OciCliRuntime:
         process = _spawn(argv, is_interactive=spec.is_interactive)
         end = _End(time.monotonic() + timeout_s if timeout_s else None, cancelled)
         try:
+            self._watch()  # now, because the runtime takes longer than that to get where it has something to be guarded
             _pump(process, output, end, kill=lambda: self._kill(container, process, cgroup))
         except BaseException:
             self._kill(container, process, cgroup)
@@ -90,14 +97,16 @@ class OciCliRuntime:
             timed_out=end.reason == "timeout",
         )
 
-    def kill_leftovers(self) -> int:
-        try:
-            left = os.listdir(self._state_dir)
-        except FileNotFoundError:
-            return 0
-        for container in left:
-            self._delete(container)
-        return len(left)
+    def close(self) -> None:
+        with self._lock:
+            if self._guard is not None:
+                self._guard.dismiss()
+                self._guard = None
+
+    def _watch(self) -> None:
+        with self._lock:
+            if self._guard is None:
+                self._guard = Guard(self._state_dir, self._dialect.state_file, self._dialect.init_pid_field)
 
     def _write_bundle(self, spec: StepSpec, bundle_dir: str, cgroup: Cgroup | None, network_path: str) -> None:
         compiled = seccomp.compiled() if self._dialect.takes_compiled_seccomp else None
@@ -223,7 +232,9 @@ def _explain(log_path: str, code: int) -> int:
     lowered = message.lower()
     if "exec" in lowered or "chdir" in lowered:
         return 127 if "not found" in lowered or "no such file" in lowered else 126
-    raise MachineError(f"the OCI runtime failed: {message}", code="machine.runtime-failed", hint="run `chandlery doctor`, or try the other runtime")
+    if "operation not permitted" in lowered:
+        raise MachineError(f"the OCI runtime may not do its part: {message}", code="machine.no-privilege", hint=_PRIVILEGE_HINT)
+    raise MachineError(f"the OCI runtime failed: {message}", code="machine.runtime-failed", hint="try the other one: CHANDLERY_RUNTIME=runc, or crun")
 
 
 def _logged_error(log_path: str) -> str:

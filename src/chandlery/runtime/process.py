@@ -60,7 +60,6 @@ class StepSpec:
     user: StepUser = ROOT_USER
     hostname: str = "buildkitsandbox"
     network: StepNetwork = StepNetwork.ISOLATED
-    hosts: tuple[tuple[str, str], ...] = ()
     mounts: tuple[RuntimeMount, ...] = ()
     limits: Limits = UNLIMITED
     shm_size_bytes: int = 64 << 20

@@ -41,6 +41,6 @@ class Runtime(Protocol):
         """
         ...
 
-    def kill_leftovers(self) -> int:
-        """Kill and forget what an earlier process with this state directory left running; how many."""
+    def close(self) -> None:
+        """No step runs any more. Without this call, as when this process is killed, those that run end by themselves within moments."""
         ...

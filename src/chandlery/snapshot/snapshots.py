@@ -170,9 +170,14 @@ class SnapshotStore:
                 (diff_id, tar_size, content_digest, snapshot),
             )
 
-    def sync(self) -> int:
-        """Put everything written so far on the disk, whoever wrote it: one syncfs. Returns how many snapshots that made durable."""
-        waiting = self._store.db.read("SELECT id FROM snapshot WHERE boot_id IS NOT NULL")
+    def unsynced_for_s(self) -> float:
+        """For how long the oldest snapshot that isn't durable has waited for it; 0 where all are."""
+        oldest = self._store.db.read("SELECT min(created_at) FROM snapshot WHERE boot_id IS NOT NULL")[0][0]
+        return max(0.0, self._clock() - oldest) if oldest is not None else 0.0
+
+    def sync(self, *, older_than_s: float = 0.0) -> int:
+        """Put everything written so far on the disk, whoever wrote it: one syncfs, if a snapshot of that age isn't yet. Returns how many it made durable."""
+        waiting = self._store.db.read("SELECT id FROM snapshot WHERE boot_id IS NOT NULL AND created_at <= ?", (self._clock() - older_than_s,))
         if waiting:
             from chandlery.linux import filesystem
 

@@ -39,8 +39,9 @@ class GitRemote:
 
     @property
     def safe_url(self) -> str:
-        """The URL without a password, for people."""
-        return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.url)
+        """The URL for people: without a password, and over HTTP without a user either, who may be a token."""
+        without_password = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.url)
+        return re.sub(r"^(https?://)[^/@]*@", r"\1***@", without_password)
 
 
 def is_commit(ref: str) -> bool:

@@ -20,12 +20,20 @@ from chandlery.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from typing import Protocol
 
     from chandlery.content.ingest import Ingest
     from chandlery.content.session import Session
     from chandlery.content.store import Store
-    from chandlery.registry.client import RegistryClient
     from chandlery.snapshot.snapshots import SnapshotStore
+
+    class BlobReader(Protocol):
+        """Where blobs come from: a registry's client, or a shared cache."""
+
+        def read_blob(self, reference: Reference, wanted: Descriptor, *, is_hashed_by_caller: bool = False) -> Iterator[bytes]: ...
+
+        def stop(self) -> None: ...
+
 
 PARALLEL = 3
 LOCK_TIMEOUT_S = 3600.0
@@ -56,7 +64,7 @@ class LayerFetch:
         store: "Store",
         snapshots: "SnapshotStore",
         session: "Session",
-        connect: "Callable[[], RegistryClient]",
+        connect: "Callable[[], BlobReader]",
         reference: Reference,
         on_progress: "Callable[[LayerProgress], None]",
         should_stop: "Callable[[], bool]",
@@ -80,7 +88,7 @@ class LayerFetch:
                 wait(futures.values(), return_when=FIRST_EXCEPTION)
             except BaseException:
                 # a signal takes this thread away: end what the others do
-                self._connect().http.stop()
+                self._connect().stop()
                 raise
             finally:
                 for future in futures.values():
@@ -136,7 +144,7 @@ class LayerFetch:
         finally:
             received.close()
 
-    def _received(self, client: "RegistryClient", blob: Descriptor, ingest: "Ingest") -> "Generator[bytes, None, None]":
+    def _received(self, client: "BlobReader", blob: Descriptor, ingest: "Ingest") -> "Generator[bytes, None, None]":
         done = 0
         for piece in client.read_blob(self._reference, blob, is_hashed_by_caller=True):
             ingest.write(piece)

@@ -15,17 +15,31 @@ from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.snapshot.state import FileSystem, LayerRef
-from chandlery.values import value
+from chandlery.values import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
+    from chandlery.content.blobs import VerifiedReader
     from chandlery.layer.compression import Compression
     from chandlery.registry.streamed import StreamedBlob
 
     Report = Callable[[str, int, int], None]
     Send = Callable[[], StreamedBlob]
+
+    class Elsewhere(Protocol):
+        """Layers that registries and shared caches are known to have, by diff id. `knows`: another machine's step made it."""
+
+        def knows(self, diff_id: str) -> bool: ...
+
+        def is_away(self, diff_id: str) -> bool: ...
+
+        def blob(self, diff_id: str) -> Descriptor | None: ...
+
+        def bring(self, blob: Digest) -> None: ...
+
 
 PACK_TIMEOUT_S = 3600.0
 _PIECE_BYTES = 1 << 20
@@ -53,6 +67,7 @@ class LayerForms:
         *,
         fetch: "Callable[[str], str]",
         fetch_blob: "Callable[[str], Descriptor | None]" = lambda _: None,
+        elsewhere: "Elsewhere | None" = None,
         check: "Callable[[], None]" = lambda: None,
     ) -> None:
         self._store = store
@@ -60,6 +75,7 @@ class LayerForms:
         self._session = session
         self._fetch = fetch
         self._fetch_blob = fetch_blob
+        self._elsewhere = elsewhere
         self._check = check
         self._locks = StepLocks(store.layout)
         self._known: dict[tuple[str, int | None], tuple[Digest, int]] = {}
@@ -75,6 +91,30 @@ class LayerForms:
 
     def snapshot(self, layer: LayerRef) -> str:
         return layer.snapshot or self._fetch(layer.diff_id)
+
+    def bring(self, files: FileSystem) -> None:
+        """Fetch layers that other machines made, as an image in the store needs them. Raises Lost."""
+        for layer in files.layers:
+            if self.is_away(layer):
+                self._fetch(layer.diff_id)
+
+    def is_away(self, layer: LayerRef) -> bool:
+        """Whether another machine made the layer and its files aren't here."""
+        return self._elsewhere is not None and bool(layer.diff_id) and self._elsewhere.is_away(layer.diff_id)
+
+    def localised(self, files: FileSystem) -> FileSystem:
+        """The same with other machines' layers named by snapshots, as if they had been made here: for who packs them anew. Raises Lost."""
+        if self._elsewhere is None:
+            return files
+        return FileSystem(
+            tuple(replace(layer, snapshot=self._fetch(layer.diff_id), diff_id="") if self._elsewhere.knows(layer.diff_id) else layer for layer in files.layers)
+        )
+
+    def open_blob(self, blob: Descriptor) -> "VerifiedReader":
+        """A blob that `blob` described, fetched if it was left where it is. Raises Lost, RegistryError."""
+        if self._elsewhere is not None and not self._store.blobs.has(blob.digest):
+            self._elsewhere.bring(blob.digest)
+        return self._store.blobs.open(blob.digest)
 
     def diff_id(self, layer: LayerRef, *, clamp_s: int | None = None) -> Digest:
         """The layer's diff id, computed if nobody has yet. Raises Lost."""
@@ -96,16 +136,23 @@ class LayerForms:
             return False
         return self._content(rows[0].id) == self._content(rows[1].id)
 
-    def blob(self, layer: LayerRef, form: BlobForm, *, report: "Report | None" = None, send: "Send | None" = None) -> tuple[Digest, Descriptor]:
+    def blob(
+        self, layer: LayerRef, form: BlobForm, *, report: "Report | None" = None, send: "Send | None" = None, may_stay_away: bool = False
+    ) -> tuple[Digest, Descriptor]:
         """The layer as a blob of the content store: (diff id, descriptor). An existing blob is taken, of any compression unless forced.
 
         A layer whose diff id nobody knows yet gets it from being packed: its files are read once. `send` begins an upload that a blob which
-        has to be packed goes to meanwhile; what fails there is raised.
+        has to be packed goes to meanwhile; what fails there is raised. `may_stay_away`: a blob that a registry or a shared cache is known to have is
+        described and not fetched; `open_blob` fetches it.
         """
         name = layer.diff_id or layer.snapshot
         with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S, while_waiting=self._check):
             known = Digest(layer.diff_id) if layer.diff_id else self._known_diff_id(layer.snapshot, form.clamp_s)
             found = self._existing(known, form) if known is not None else None
+            if found is None and known is not None and may_stay_away and layer.diff_id and self._elsewhere is not None:
+                described = self._elsewhere.blob(layer.diff_id)
+                if described is not None and (not form.is_forced or compression_of(described.media_type) is form.compression):
+                    return known, described
             if found is None and known is not None and not layer.snapshot:
                 # a base image's layer comes with the blob that it was pulled as
                 self._fetch(layer.diff_id)
@@ -145,7 +192,7 @@ class LayerForms:
         from chandlery.layer.compression import decompressed
         from chandlery.layer.pack import compress
 
-        with self._store.blobs.open(blob.digest) as reader, self._store.blobs.ingest(self._session) as ingest:
+        with self._store.blobs.open(blob.digest) as reader, self._store.blobs.ingest(self._session, is_hashed_by_caller=True) as ingest:
             done = 0
 
             def sink(block: "bytes | bytearray | memoryview") -> None:
@@ -170,7 +217,7 @@ class LayerForms:
 
         snapshot = self.snapshot(layer)
         done = 0
-        with self._store.blobs.ingest(self._session) as ingest, send() if send else nullcontext() as sent:
+        with self._store.blobs.ingest(self._session, is_hashed_by_caller=True) as ingest, send() if send else nullcontext() as sent:
 
             def sink(block: "bytes | bytearray | memoryview") -> None:
                 nonlocal done

@@ -1,8 +1,8 @@
 """One selected source to one target path, with the rules of COPY as BuildKit has them (tonistiigi/fsutil, copy).
 
 A target that ends in "/" is a directory; missing parents are made with --chmod's mode (else 0755) for --chown's owner. Of a selected directory the content
-is copied; the target directory itself keeps its mode, a subdirectory that exists gets the source's. Nothing changes between file and directory, or through a link
-inside the target: that is an error. First everything is planned and directories are made, then the files are copied (copy_files.py).
+is copied; the target directory itself keeps its mode, a subdirectory that exists gets the source's. Nothing changes between file and directory, or
+through a link inside the target: that is an error. First everything is planned and directories are made, then the files are copied (copy_files.py).
 """
 
 import os

@@ -1,6 +1,6 @@
 """Who owns what COPY, ADD and WORKDIR make: --chown's text, with names looked up in the image's own /etc/passwd and /etc/group.
 
-As in BuildKit: a number alone is user and group alike; a name alone takes the group of its passwd line; names are only looked up where there are names.
+As in BuildKit: a number alone is user and group alike; a name alone takes the group of its passwd line; "root" is 0 everywhere.
 A name that isn't there is root's (a group: the user's own), which BuildKit keeps to itself and we say.
 """
 
@@ -23,7 +23,7 @@ _MAX_BYTES = 16 << 20
 def parse_owner(text: str, target: "Target", warn: "Warn") -> "Owner":
     """uid and gid of "user[:group]". Raises InputError (copy.unknown-user, copy.unknown-group) for a name where there is no image to look it up in."""
     user, colon, group = text.partition(":")
-    uid, gid = _user(user, target, warn)
+    uid, gid = _user(user, target, warn) if user else (0, 0)
     if colon and group:
         found = _group(group, target, warn)
         gid = gid if found is None else found
@@ -59,6 +59,8 @@ def _group(group: str, target: "Target", warn: "Warn") -> int | None:
 
 
 def _number(text: str) -> int | None:
+    if text == "root":
+        return 0
     if not (text.isascii() and text.isdigit()):
         return None
     number = int(text)

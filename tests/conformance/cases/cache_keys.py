@@ -1,5 +1,4 @@
 """What makes a second build do a step again."""
-# ruff: noqa: E501 - a case is a line
 
 import re
 from dataclasses import replace
@@ -66,9 +65,26 @@ _CASES = [
         _FILES,
         again={"a.txt": "changed"},
     ),
-    Case("a bind mount's file", "FROM busybox\nRUN --mount=source=dir,target=/d ls /d > /list\n", _FILES, again={"a.txt": "changed"}),
-    Case("a bind mount's content", "FROM busybox\nRUN --mount=source=dir,target=/d ls /d > /list\n", _FILES, again={"dir/x": "changed"}),
-    Case("a cache mount's content", "FROM busybox\nRUN --mount=type=cache,id=key1,target=/c echo x >> /c/x; wc -l < /c/x > /n\nRUN echo a > /a\n", again={}),
+    Case(
+        "a bind mount's file",
+        "FROM busybox\nRUN --mount=source=dir,target=/d ls /d > /list\n",
+        _FILES,
+        again={"a.txt": "changed"},
+        older="20.10 does otherwise",
+    ),
+    Case(
+        "a bind mount's content",
+        "FROM busybox\nRUN --mount=source=dir,target=/d ls /d > /list\n",
+        _FILES,
+        again={"dir/x": "changed"},
+        older="20.10 does otherwise",
+    ),
+    Case(
+        "a cache mount's content",
+        "FROM busybox\nRUN --mount=type=cache,id=key1,target=/c echo x >> /c/x; wc -l < /c/x > /n\nRUN echo a > /a\n",
+        again={},
+        older="20.10 does otherwise",
+    ),
     Case("--no-cache", "FROM busybox\nRUN echo a > /a\nCOPY a.txt /x\n", _FILES, again={}, again_args=("--no-cache",)),
     Case(
         "--no-cache-filter",
@@ -96,7 +112,7 @@ _CASES = [
 
 def _apart(case: Case) -> Case:
     """The case on a base of its own, so that no other case's steps are in its cache."""
-    own = f"FROM busybox\\1\nWORKDIR /{case.name.replace(' ', '-')}\n"
+    own = f"FROM busybox\\1\nWORKDIR /case-{re.sub('[^a-z0-9]+', '-', case.name.lower())}\n"
 
     def placed(text: str) -> str:
         return re.sub(r"FROM busybox((?: AS \w+)?)\n", own, text)

@@ -1,5 +1,4 @@
 """What goes to the image's configuration."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case
 

@@ -1,5 +1,4 @@
 """COPY and ADD of a context's files and directories."""
-# ruff: noqa: E501 - a case is a line
 
 import bz2
 import gzip
@@ -82,9 +81,14 @@ CASES = [
         },
     ),
     Case("a link that dangles by name", "FROM scratch\nCOPY dangling /x\n", {"dangling": Link("nowhere")}, fails="context.missing"),
-    Case("links that leave the context", "FROM scratch\nCOPY out/a.txt /x\n", {**_FILES, "out": Link("../..")}),
+    Case("links that leave the context", "FROM scratch\nCOPY out/a.txt /x\n", {**_FILES, "out": Link("../..")}, older="20.10 does otherwise"),
     Case("hard links", "FROM scratch\nCOPY . /h/\nCOPY one two /i/\n", {"one": "same", "two": HardLink("one"), "d/three": HardLink("one")}),
-    Case("extended attributes", "FROM scratch\nCOPY . /x/\n", {"f": File(b"f", xattrs={"user.note": b"hello"})}),
+    Case(
+        "extended attributes",
+        "FROM scratch\nCOPY . /x/\n",
+        {"f": File(b"f", xattrs={"user.note": b"hello"})},
+        differs="BuildKit writes no attribute but security.capability into layers; the image specification wants all of them",
+    ),
     Case("a missing file", "FROM scratch\nCOPY nope /x\n", _FILES, fails="context.missing"),
     Case("a missing file of two", "FROM scratch\nCOPY a.txt nope /x/\n", _FILES, fails="context.missing"),
     Case("over a directory", "FROM busybox\nCOPY a.txt /opt\nCOPY dir /home/alice\n", _FILES),
@@ -105,13 +109,14 @@ CASES = [
     Case("one match to a file", "FROM scratch\nCOPY a*.txt /x\n", _FILES),
     Case("many matches to no directory", "FROM scratch\nCOPY *.txt /x\n", _FILES),
     Case("brackets in names", "FROM scratch\nCOPY [[]x].txt /x\nCOPY y\\*z /y\n", {"[x].txt": "X", "y*z": "Y", "yaz": "no"}),
-    Case("a bad pattern", "FROM scratch\nCOPY [a.txt /x\n", _FILES, fails="dockerfile.pattern"),
+    Case("a bad pattern", "FROM scratch\nCOPY [a.txt /x\n", _FILES, fails="dockerfile.pattern", older="20.10 does otherwise"),
     Case("dotfiles", "FROM scratch\nCOPY * /star/\nCOPY .* /dots/\n", {".hidden": "h", ".dir/x": "x", "plain": "p"}),
     Case(
         "strange names",
         "FROM scratch\nCOPY . /s/\n",
         {"sp ace": "1", "quote'\"": "2", "é☃": "3", "back\\slash": "4", "line\nbreak": "5", ".wh.not": "", "-dash": "6"},
-        fails="copy.reserved-name",
+        fails="layer.whiteout-name",
+        differs="a layer can't hold the name: it would delete a file wherever it is unpacked",
     ),
     Case(
         "names of all kinds",
@@ -131,7 +136,7 @@ CASES = [
     ),
     Case("ADD goes by content, not by name", "FROM scratch\nADD x.dat /t/\nADD y.tar.gz /u/\n", {"x.dat": gzip.compress(_TAR, mtime=0), "y.tar.gz": "no tar"}),
     Case("ADD of a gzip that is no tar", "FROM scratch\nADD x.gz /t/\n", {"x.gz": gzip.compress(b"plain text" * 100, mtime=0)}),
-    Case("ADD of a tar with an owner", "FROM busybox\nADD --chown=alice:staff x.tar /t/\n", {"x.tar": _TAR}),
+    Case("ADD of a tar with an owner", "FROM busybox\nADD --chown=alice:staff x.tar /t/\n", {"x.tar": _TAR}, older="20.10 does otherwise"),
     Case("ADD of a tar with a mode", "FROM busybox\nADD --chmod=700 x.tar /t/\n", {"x.tar": _TAR}),
     Case("ADD --unpack", "FROM scratch\nADD --unpack=false x.tar /t/\nADD --unpack x.tar /u/\n", {"x.tar": _TAR}, older="newer"),
     Case(

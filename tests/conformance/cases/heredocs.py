@@ -1,5 +1,4 @@
 """Heredocs of RUN, COPY and ADD."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case
 

@@ -1,5 +1,4 @@
 """ONBUILD: kept by images, run by those that build on them."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case
 

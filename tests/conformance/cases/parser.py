@@ -1,5 +1,4 @@
 """Lines, comments, continuations, directives, JSON forms and syntax errors."""
-# ruff: noqa: E501 - a case is a line
 
 from tests.conformance.model import Case
 
@@ -48,4 +47,31 @@ CASES = [
         {"a": "A"},
     ),
     Case("words in other alphabets", 'FROM scratch\nLABEL größe="naïve ☃" 日本=語\nENV ключ=значение\n'),
+    *(
+        Case(f"{instruction} without arguments", f"FROM busybox\n{instruction}\nLABEL a=1\n", fails="dockerfile.syntax")
+        for instruction in (
+            "ADD",
+            "ARG",
+            "COPY",
+            "ENV",
+            "EXPOSE",
+            "FROM",
+            "HEALTHCHECK",
+            "LABEL",
+            "MAINTAINER",
+            "SHELL",
+            "STOPSIGNAL",
+            "USER",
+            "VOLUME",
+            "WORKDIR",
+        )
+    ),
+    Case("RUN without arguments", "FROM busybox\nRUN\nRUN   \nCMD\nENTRYPOINT\n"),
+    Case("RUN of an empty array", "FROM busybox\nRUN []\n", fails="dockerfile.syntax"),
+    Case("CMD of an empty array", "FROM busybox\nCMD []\n"),
+    Case("SHELL of an empty array", "FROM busybox\nSHELL []\n", fails="dockerfile.syntax"),
+    Case("VOLUME of an empty array", "FROM busybox\nVOLUME []\n", fails="dockerfile.syntax"),
+    Case("COPY of an array of one", 'FROM busybox\nCOPY ["a"]\n', fails="dockerfile.syntax"),
+    Case("HEALTHCHECK CMD without a command", "FROM busybox\nHEALTHCHECK CMD\n", fails="dockerfile.syntax"),
+    Case("HEALTHCHECK NONE with more", "FROM busybox\nHEALTHCHECK NONE x\n", fails="dockerfile.syntax"),
 ]

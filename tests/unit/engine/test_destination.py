@@ -19,6 +19,14 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert os.listdir(path.parent) == ["out"]
 
 
+def test_two_files_of_one_directory_can_be_written_at_once(tmp_path):
+    with Destination(str(tmp_path / "a")) as one, Destination(str(tmp_path / "b")) as other:
+        one.write(b"1")
+        other.write(b"2")
+    assert [(tmp_path / name).read_bytes() for name in ("a", "b")] == [b"1", b"2"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
     path = tmp_path / "out"
     path.write_bytes(b"old")

@@ -255,6 +255,14 @@ def test_an_older_chain_on_equal_content_replaces_both_results(world):
     assert world.records.look_up(KEYS[1].digest).result == older.result.below()
 
 
+def test_a_step_on_a_base_image_of_another_build_is_no_twin(world):
+    layer = world.snapshots.commit(world.snapshots.prepare(world.session), size_bytes=1)
+    result = FileSystem((*BASE_FILES.layers, LayerRef(diff_id=sha256(b"its second layer")), LayerRef(layer)))
+    world.records.put(StepRecord(sha256(b"older"), KEYS[2].op_digest, KEYS[2].document, result, "RUN b", 1.0))
+    parent = world.execute(1, BASE_FILES).result
+    assert world.tasks.find_twin(FindTwin(2), parent) == NoTwin(2)
+
+
 def test_other_content_is_no_twin(world):
     older_chain(world)
     world.worker.same_content = False

@@ -231,10 +231,14 @@ def test_identical_stages_are_one() -> None:
     assert sum(isinstance(vertex.op, ExecOp) for vertex in lowered.graph.vertices) == 1
 
 
-@pytest.mark.parametrize(("target", "command"), [("a", "1"), ("B", "2"), ("0", "1"), ("", "3"), ("2", "3")])
-def test_the_target_is_named_or_counted(target: str, command: str) -> None:
+@pytest.mark.parametrize(("target", "command"), [("a", "1"), ("B", "2"), ("", "3")])
+def test_the_target_is_named_in_any_case_or_the_last_stage(target: str, command: str) -> None:
     text = "FROM busybox AS a\nRUN 1\nFROM a AS b\nRUN 2\nFROM b\nRUN 3\n"
     assert exec_op(text, target=target).argv[-1] == command
+
+
+def test_a_target_is_not_counted_as_buildkit_does_not() -> None:
+    assert code_of("FROM busybox AS a\nFROM busybox\n", target="0") == "unknown-target"
 
 
 def test_an_unknown_target_is_refused_with_the_nearest() -> None:

@@ -69,3 +69,5 @@ def test_what_can_not_be_meant_is_refused(text: str, code: str) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "hunter2" not in parse("https://me:hunter2@host/r.git").safe_url
+    assert "ghp_token" not in parse("https://ghp_token@host/r.git").safe_url
+    assert parse("ssh://git@host/r.git").safe_url == "ssh://git@host/r.git"

@@ -29,13 +29,11 @@ class StageTable:
             self._by_name[state.stage.name] = state
 
     def target(self, name: str) -> StageState:
-        """The stage that the request wants: by name in any case, by index, or the last one; raises DockerfileError."""
+        """The stage that the request wants: by name in any case, or the last one; raises DockerfileError."""
         stages = [state for state in self.states if state.is_registered]
         if not name:
             return stages[-1]
         found = self._by_name.get(name.lower())
-        if found is None and name.isdecimal() and int(name) < len(stages):
-            found = stages[int(name)]
         if found is not None:
             return found
         known = [state.display_name for state in stages]

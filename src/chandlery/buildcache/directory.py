@@ -1,0 +1,142 @@
+"""`DirectoryRemote`: a shared cache in a directory, on NFS or on any disk that several machines or users see.
+
+    D/steps/<aa>/<name>.json       one entry (entry.py), named by scope and key
+    D/blobs/sha256/<aa>/<hex>      layers
+
+No locks: a file is written under a name of its own, fsynced, and gets its name by link(2), which on NFS too succeeds for one writer only; modes are the
+umask's and a set-group-id directory's, so that several users share one. What a reader takes is checked by its digest.
+"""
+
+import os
+
+from chandlery.buildcache.entry import MAX_BYTES
+from chandlery.buildcache.remote import entry_name
+from chandlery.errors import LyingRegistry, NotFound, Unavailable
+from chandlery.oci.digest import Digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from chandlery.buildcache.entry import Entry
+    from chandlery.oci.descriptor import Descriptor
+    from chandlery.registry.upload import Readable
+
+_PIECE_BYTES = 1 << 20
+
+
+class DirectoryRemote:
+    def __init__(self, name: str, directory: str, *, is_writable: bool) -> None:
+        self.name = name
+        self.is_writable = is_writable
+        self._directory = directory
+        self._is_stopped = False
+
+    def find(self, scope: str, key: Digest) -> bytes | None:
+        try:
+            with open(self._entry(scope, key), "rb") as file:
+                return file.read(MAX_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as broken:
+            raise self._unavailable(broken) from broken
+
+    def has(self, scope: str, key: Digest) -> bool:
+        return os.path.exists(self._entry(scope, key))
+
+    def read_blob(self, scope: str, blob: "Descriptor") -> "Iterator[bytes]":
+        del scope
+        done = 0
+        try:
+            with open(self._blob(blob.digest), "rb", buffering=0) as file:
+                while piece := file.read(_PIECE_BYTES):
+                    self._go_on()
+                    done += len(piece)
+                    if done > blob.size_bytes:
+                        break
+                    yield piece
+        except (FileNotFoundError, NotADirectoryError) as gone:
+            raise NotFound(f"{self.name} has no blob {blob.digest}") from gone
+        except OSError as broken:
+            raise self._unavailable(broken) from broken
+        if done != blob.size_bytes:
+            code = "registry.short-body" if done < blob.size_bytes else "registry.long-body"
+            raise LyingRegistry(f"blob {blob.digest} of {self.name} has another size than its entry says", code=code)
+
+    def put_blob(self, scope: str, blob: "Descriptor", open_blob: "Callable[[], Readable]", *, is_damaged: bool, from_scope: str = "") -> int:
+        del scope, from_scope
+        path = self._blob(blob.digest)
+        try:
+            if not is_damaged and os.path.exists(path) and os.path.getsize(path) == blob.size_bytes:
+                return 0
+            reader = open_blob()
+            try:
+                self._write(path, iter(lambda: reader.read(_PIECE_BYTES), b""), replaces=True)
+            finally:
+                reader.close()
+            return blob.size_bytes
+        except OSError as broken:
+            raise self._unavailable(broken) from broken
+
+    def put_entry(self, scope: str, entry: "Entry", raw: bytes, *, replaces: bool) -> None:
+        try:
+            self._write(self._entry(scope, entry.key), iter((raw,)), replaces=replaces)
+        except OSError as broken:
+            raise self._unavailable(broken) from broken
+
+    def repository(self, scope: str) -> tuple[str, str]:
+        del scope
+        return "", ""
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def _go_on(self) -> None:
+        from chandlery.errors import Cancelled
+
+        if self._is_stopped:
+            raise Cancelled()
+
+    def _entry(self, scope: str, key: Digest) -> str:
+        name = entry_name(scope, key)
+        return f"{self._directory}/steps/{name[:2]}/{name}.json"
+
+    def _blob(self, digest: Digest) -> str:
+        return f"{self._directory}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+
+    def _write(self, path: str, pieces: "Iterator[bytes]", *, replaces: bool) -> None:
+        """Give a whole file its name; where it has one already, the older stays unless it is to be replaced."""
+        from chandlery.linux import atomic
+
+        os.makedirs(os.path.dirname(path), 0o777, exist_ok=True)
+        temp = atomic.temp_name(path)
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            try:
+                for piece in pieces:
+                    self._go_on()
+                    atomic.write_all(fd, piece)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            if replaces:
+                os.rename(temp, path)
+            else:
+                _link_or_rename(temp, path)
+        finally:
+            atomic.remove_if_there(temp)
+
+    def _unavailable(self, broken: OSError) -> Unavailable:
+        hint = "is it mounted, and may this user use it?"
+        return Unavailable(f"the cache {self.name} can't be used: {broken.strerror or broken}", code="cache.unavailable", hint=hint)
+
+
+def _link_or_rename(temp: str, path: str) -> None:
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # file systems without hard links (some FUSE and SMB mounts): two writers at once are then decided by the last
+        if not os.path.exists(path):
+            os.rename(temp, path)

@@ -1,0 +1,211 @@
+"""`Publisher`: sending finished steps to a shared cache, behind the build's back.
+
+A record is offered as soon as its step has ended and goes out beside the steps that follow: layers first, the entry last, so that an interruption leaves
+nothing half-visible. Layers are sent from the store's blobs, never held in memory. A failure costs the entry, and is told once; whoever may not write
+reads only.
+"""
+
+import time
+
+from chandlery.buildcache.entry import MAX_BYTES, Entry, SharedLayer, encode
+from chandlery.buildcache.record import LayerSource, StepRecord
+from chandlery.errors import AccessDenied, Cancelled, ChandleryError, Unavailable
+from chandlery.oci.digest import Digest
+from chandlery.solver.cache_key import CacheKey
+from chandlery.values import replace, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import queue
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from chandlery.buildcache.remote import StepRemote
+    from chandlery.oci.descriptor import Descriptor
+    from chandlery.registry.upload import Readable
+    from chandlery.snapshot.state import LayerRef
+
+    class Layers(Protocol):
+        """Where layers come from, as blobs."""
+
+        def packed(self, layer: LayerRef) -> tuple[Digest, Descriptor]:
+            """A step's layer as a blob that can be opened."""
+
+        def source(self, diff_id: str) -> LayerSource | None:
+            """Where a layer that another machine made can be had."""
+
+        def open_blob(self, blob: Descriptor) -> Readable: ...
+
+
+THREADS = 2
+STOP_GRACE_S = 5.0
+
+
+@value
+class Base:
+    """The image that a chain stands on: its diff ids, and the name and digest that the build pinned."""
+
+    diff_ids: tuple[str, ...] = ()
+    reference: str = ""
+    digest: str = ""
+
+
+@value
+class Offer:
+    """A record to be shared under its key and under `aliases`. `replaces`: the entry that is there is known to be broken or too old."""
+
+    record: StepRecord
+    base: Base
+    aliases: tuple[CacheKey, ...] = ()
+    replaces: bool = False
+
+
+@value
+class Published:
+    """What came of it. `missing` names the steps that were not shared, `why` the reason."""
+
+    steps: int = 0
+    bytes_moved: int = 0
+    missing: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Publisher:
+    """To one scope of one remote. `is_lost(digest)` says that the remote's copy of a blob is known to be damaged."""
+
+    def __init__(
+        self, remote: "StepRemote", scope: str, layers: "Layers", *, writer: str, is_lost: "Callable[[Digest], bool]", warn: "Callable[[str, str], None]"
+    ) -> None:
+        import threading
+
+        self._remote = remote
+        self._scope = scope
+        self._layers = layers
+        self._writer = writer
+        self._is_lost = is_lost
+        self._warn = warn
+        self._queue: queue.SimpleQueue[Offer | None] | None = None
+        self._threads: list[threading.Thread] = []
+        self._changed = threading.Condition()
+        self._waiting: list[Offer] = []
+        self._blob_locks: dict[Digest, threading.Lock] = {}
+        self._there: set[Digest] = set()
+        self._done = self._bytes = 0
+        self._missing: list[str] = []
+        self._why = ""
+        self._is_over = threading.Event()
+
+    def offer(self, offer: Offer) -> None:
+        """Share a record some time soon. Does not wait."""
+        import queue
+        import threading
+
+        with self._changed:
+            self._waiting.append(offer)
+            if self._queue is None:
+                self._queue = queue.SimpleQueue()
+            if len(self._threads) < THREADS:
+                self._threads.append(threading.Thread(target=self._work, args=(self._queue,), name="chandlery-publish", daemon=True))
+                self._threads[-1].start()
+        self._queue.put(offer)
+
+    def finish(self, timeout_s: float | None) -> Published:
+        """Wait until everything is out, at most `timeout_s` (None: as long as it takes); then nothing more is sent. What came of it."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._waiting, None if until is None else max(0.0, until - time.monotonic()))
+                if self._waiting and not self._why:
+                    self._why = f"the build didn't wait longer than {timeout_s:g} s (--cache-publish-timeout)"
+        finally:
+            self._end()
+        missing = (*self._missing, *(offer.record.name for offer in self._waiting))
+        return Published(self._done, self._bytes, tuple(dict.fromkeys(missing)), self._why)
+
+    def _end(self) -> None:
+        self._is_over.set()
+        if self._waiting:
+            self._remote.stop()
+        for _ in self._threads:
+            if self._queue is not None:
+                self._queue.put(None)
+        until = time.monotonic() + STOP_GRACE_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self, offers: "queue.SimpleQueue[Offer | None]") -> None:
+        while (offer := offers.get()) is not None:
+            if self._is_over.is_set():
+                continue
+            failure = self._try(offer)
+            if failure is not None and self._is_over.is_set():
+                continue
+            with self._changed:
+                self._waiting.remove(offer)
+                if failure is not None:
+                    self._missing.append(offer.record.name)
+                    self._why = self._why or failure
+                self._changed.notify_all()
+
+    def _try(self, offer: Offer) -> str | None:
+        """Share one record; why it wasn't."""
+        if self._why:
+            return self._why
+        try:
+            self._share(offer)
+        except Cancelled:
+            return "the build was stopped"
+        except AccessDenied as denied:
+            self._warn("cache.read-only", f"the shared cache {self._remote.name} is only read: scope {self._scope} can't be written ({denied.message})")
+            self._why = denied.message
+            return denied.message
+        except Unavailable as broken:
+            self._why = broken.message
+            return broken.message
+        except (ChandleryError, OSError) as failure:
+            return str(failure)
+        except Exception as failure:
+            return f"{type(failure).__name__}: {failure}"
+        return None
+
+    def _share(self, offer: Offer) -> None:
+        record = offer.record
+        keys = [(record.key, record.document), *((alias.digest, alias.document) for alias in offer.aliases)]
+        missing = keys if offer.replaces else [(key, document) for key, document in keys if not self._remote.has(self._scope, key)]
+        if not missing:
+            return
+        layers = tuple(self._layer(layer, is_base=at < len(offer.base.diff_ids)) for at, layer in enumerate(record.result.layers))
+        entry = Entry(
+            record.key, self._scope, record.document, record.op_digest, layers, record.name, offer.base.reference, offer.base.digest,
+            record.created_at_s, record.duration_s, record.size_bytes, record.observed, self._writer,
+        )  # fmt: skip
+        for key, document in missing:
+            named = replace(entry, key=key, document=document)
+            raw = encode(named)
+            if len(raw) <= MAX_BYTES:
+                self._remote.put_entry(self._scope, named, raw, replaces=offer.replaces)
+        with self._changed:
+            self._done += 1
+
+    def _layer(self, layer: "LayerRef", *, is_base: bool) -> SharedLayer:
+        if is_base:
+            return SharedLayer(Digest(layer.diff_id), None, layer.created, layer.created_by)
+        source = self._layers.source(layer.diff_id) if layer.diff_id else None
+        diff_id, blob = (Digest(layer.diff_id), source.blob) if source is not None else self._layers.packed(layer)
+        from_scope = source.scope if source is not None and source.remote == self._remote.name else ""
+        self._put_blob(blob, from_scope)
+        return SharedLayer(diff_id, blob, layer.created, layer.created_by)
+
+    def _put_blob(self, blob: "Descriptor", from_scope: str) -> None:
+        import threading
+
+        with self._changed:
+            lock = self._blob_locks.setdefault(blob.digest, threading.Lock())
+        with lock:
+            if blob.digest in self._there:
+                return
+            is_damaged = self._is_lost(blob.digest)
+            moved = self._remote.put_blob(self._scope, blob, lambda: self._layers.open_blob(blob), is_damaged=is_damaged, from_scope=from_scope)
+            self._there.add(blob.digest)
+        with self._changed:
+            self._bytes += moved

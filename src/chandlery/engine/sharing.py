@@ -1,0 +1,213 @@
+"""`Sharing`: the shared cache as one build uses it: which scope and remotes, look-ups for the solver's misses, and records on their way out.
+
+Made for every build; where no remote is configured, or the scope is a guess that stays on this machine, it does nothing and loads nothing. A hit from afar is
+recorded here as it is, so that the next build finds it without asking, and its layers stay where they are until something needs them.
+"""
+
+import os
+import time
+
+from chandlery.buildcache.record import LayerSource, StepRecord
+from chandlery.buildcache.records import RecordStore
+from chandlery.engine.remote_layers import RemoteLayers
+from chandlery.engine.request import CacheReport, Pairs
+from chandlery.engine.steps import StepBook
+from chandlery.graph.op import ExecOp, FileOp, ImageOp
+from chandlery.graph.vertex import Graph
+from chandlery.oci.digest import Digest
+from chandlery.scope import Scopes
+from chandlery.snapshot.state import FileSystem
+from chandlery.solver.actions import LookUp
+from chandlery.solver.cache_key import CacheKey
+from chandlery.values import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chandlery.buildcache.entry import Expected
+    from chandlery.buildcache.look_ups import Found, LookUps
+    from chandlery.buildcache.publisher import Base, Publisher
+    from chandlery.buildcache.remote import StepRemote
+    from chandlery.content.blobs import VerifiedReader
+    from chandlery.oci.descriptor import Descriptor
+    from chandlery.snapshot.state import LayerRef
+
+
+class Sharing:
+    """For one build. `fresh(vertex)`: the vertex isn't to be answered from records; `pack(layer)` makes a step's layer a blob."""
+
+    def __init__(
+        self,
+        remotes: "tuple[StepRemote, ...]",
+        scopes: Scopes,
+        layers: RemoteLayers,
+        *,
+        graph: Graph,
+        keys: "tuple[CacheKey | None, ...]",
+        fresh: "Callable[[int], bool]",
+        records: RecordStore,
+        book: StepBook,
+        pack: "Callable[[LayerRef], tuple[Digest, Descriptor]]",
+        max_age_s: float | None = None,
+    ) -> None:
+        self.layers = layers
+        self._remotes = remotes
+        self._scopes = scopes
+        self._graph = graph
+        self._keys = keys
+        self._fresh = fresh
+        self._records = records
+        self._book = book
+        self._pack = pack
+        self._max_age_s = max_age_s
+        self._look_ups: LookUps | None = None
+        self._publisher: Publisher | None = None
+        self._held_back: list[str] = []
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self._remotes)
+
+    # reading
+
+    def is_answered(self, action: LookUp) -> bool:
+        """Whether `look_up` answers at once. The first miss of a build sends out every question that it may come to."""
+        return self._asking().is_answered(action.key.digest)
+
+    def look_up(self, action: LookUp) -> StepRecord | None:
+        """The record of a shared cache, recorded here too; None is a miss. May wait for a few seconds; never raises what a remote does wrong."""
+        asking = self._asking()
+        found = asking.answer(action.key, self._expected(action.vertex))
+        if found is None:
+            return None
+        if self._is_broken(found):
+            asking.replaceable.add(action.key.digest)
+            return None
+        sources = tuple(
+            LayerSource(str(layer.diff_id), layer.blob, found.remote.name, found.scope) for layer in found.entry.layers if layer.blob is not None
+        )  # fmt: skip
+        record = replace(found.entry.record(), sources=sources)
+        self.layers.learn(record)
+        self._records.put(record)
+        return record
+
+    def learn(self, record: StepRecord) -> None:
+        """A hit on this machine may stand on layers that were never fetched."""
+        if record.sources:
+            self.layers.learn(record)
+
+    def sources(self, result: FileSystem) -> tuple[LayerSource, ...]:
+        """Where those layers of a file system can be had that another machine made."""
+        found = (self.layers.source(layer.diff_id) for layer in result.layers if layer.diff_id)
+        return tuple(source for source in found if source is not None)
+
+    def origin(self, key: Digest | None, record: StepRecord | None) -> Pairs:
+        """Where a hit came from, for the summary and the metadata file."""
+        found = self._look_ups.known(key) if key is not None and record is None and self._look_ups is not None else None
+        if found is not None:
+            entry, size = found.entry, sum(blob.size_bytes for blob in found.entry.blobs[-1:])
+            age = max(0, int(time.time() - entry.created_at_s))
+            pairs = (("from", found.remote.name), ("scope", found.scope), ("writer", entry.writer), ("age_s", str(age)), ("bytes", str(size)))
+            return pairs
+        if record is not None:
+            return (("from", "local"), ("age_s", str(max(0, int(time.time() - record.created_at_s)))), ("bytes", str(record.size_bytes)))
+        return ()
+
+    def _asking(self) -> "LookUps":
+        if self._look_ups is None:
+            from chandlery.buildcache.look_ups import LookUps
+
+            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, max_age_s=self._max_age_s)
+            wanted = []
+            for vertex in sorted(self._graph.needed(), reverse=True):
+                key = self._keys[vertex]
+                if key is not None and isinstance(self._graph.vertices[vertex].op, ExecOp | FileOp) and not self._fresh(vertex):
+                    wanted.append((key, self._expected(vertex)))
+            self._look_ups.start(wanted)
+        return self._look_ups
+
+    def _expected(self, vertex: int) -> "Expected":
+        from chandlery.buildcache.entry import Expected
+
+        base, height = self._base(vertex)
+        return Expected(base.diff_ids, height)
+
+    def _base(self, vertex: int) -> "tuple[Base, int]":
+        """The image at the bottom of a step's chain, and how many steps stand on it."""
+        from chandlery.buildcache.publisher import Base
+
+        height = 0
+        while isinstance(self._graph.vertices[vertex].op, ExecOp | FileOp):
+            height += 1
+            vertex = self._graph.vertices[vertex].inputs[0]
+        op = self._graph.vertices[vertex].op
+        return (Base(tuple(map(str, op.diff_ids)), op.reference, str(op.manifest_digest)) if isinstance(op, ImageOp) else Base()), height
+
+    # writing
+
+    def offer(self, vertex: int, record: StepRecord, aliases: tuple[CacheKey, ...] = ()) -> None:
+        """Share a record that was just written, behind the build's back."""
+        target = next((remote for remote in self._remotes if remote.is_writable), None)
+        if target is None:
+            return
+        if self._look_ups is not None and self._look_ups.is_unreachable(target):
+            self._held_back.append(record.name)
+            return
+        from chandlery.buildcache.publisher import Offer
+
+        base, height = self._base(vertex)
+        if len(record.result.layers) != len(base.diff_ids) + height:
+            return
+        replaces = self._look_ups is not None and (record.key in self._look_ups.replaceable or self._is_broken(self._look_ups.known(record.key)))
+        self._publishing(target).offer(Offer(record, base, aliases, replaces))
+
+    def _is_broken(self, found: "Found | None") -> bool:
+        """Whether an entry lists a layer that turned out to be lost."""
+        return found is not None and any(str(layer.diff_id) in self.layers.lost for layer in found.entry.layers)
+
+    def packed(self, layer: "LayerRef") -> "tuple[Digest, Descriptor]":
+        return self._pack(layer)
+
+    def source(self, diff_id: str) -> LayerSource | None:
+        return self.layers.source(diff_id)
+
+    def open_blob(self, blob: "Descriptor") -> "VerifiedReader":
+        return self.layers.open_blob(blob)
+
+    def _publishing(self, target: "StepRemote") -> "Publisher":
+        if self._publisher is None:
+            from chandlery.buildcache.publisher import Publisher
+
+            self._publisher = Publisher(
+                target,
+                self._scopes.write,
+                self,
+                writer=os.uname().nodename,
+                is_lost=lambda digest: digest in self.layers.lost_blobs,
+                warn=self._book.warn,
+            )
+        return self._publisher
+
+    # the end
+
+    def finish(self, timeout_s: float | None) -> CacheReport:
+        """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
+        report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
+        if self._publisher is not None:
+            published = self._publisher.finish(timeout_s)
+            report = replace(
+                report,
+                steps_published=published.steps,
+                bytes_published=published.bytes_moved,
+                unpublished=published.missing,
+                why=published.why,
+            )
+        if self._held_back:
+            report = replace(report, unpublished=(*report.unpublished, *self._held_back), why=report.why or "the shared cache is not reachable")
+        if self._look_ups is not None or self._publisher is not None or self.layers.bytes_moved:
+            for remote in self._remotes:
+                remote.stop()
+        if report.unpublished:
+            self._book.warn("cache.unpublished", f"{len(report.unpublished)} steps were not shared: {report.why}")
+        return report
