@@ -10,4 +10,4 @@ class Apt(Plain):
         parts = path.split("/")
         if parts[-1] == "lock":
             return len(parts) == 1 or parts[-2] in ("archives", "lists")
-        return len(parts) >= 2 and parts[-2] == "partial"
+        return parts[0] == "partial" or (len(parts) >= 3 and parts[-2] == "partial" and parts[-3] in ("archives", "lists"))

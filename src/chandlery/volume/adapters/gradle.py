@@ -18,7 +18,7 @@ class Gradle(Plain):
     def is_never_stored(self, path: str) -> bool:
         parts = path.split("/")
         if "caches" in parts[:-1]:
-            return parts[-1].endswith(".lock") or parts[-1] == "gc.properties"
+            return parts[-1] == f"{parts[-2]}.lock" or (parts[-1] == "gc.properties" and parts[-3:-2] == ["caches"])
         return "dists" in parts and parts[-1].endswith((".lck", ".part"))
 
     def unit_of(self, path: str) -> str:

@@ -29,6 +29,10 @@ class Scope(StrEnum):
 
 
 def is_never_stored(path: str) -> bool:
+    """What lies in one tool's unit (an unpacked module, say) is that tool's alone: a package may contain any name."""
+    owner = next((adapter for adapter in ADAPTERS if adapter.unit_of(path)), None)
+    if owner is not None:
+        return owner.is_never_stored(path)
     return is_credential(path) or any(adapter.is_never_stored(path) for adapter in ADAPTERS)
 
 

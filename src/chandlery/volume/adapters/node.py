@@ -44,7 +44,7 @@ class Yarn(Plain):
 
     def is_never_stored(self, path: str) -> bool:
         parts = path.split("/")
-        return len(parts) >= 2 and parts[-2] == ".tmp" and any(part.startswith(("v", "yarn")) for part in parts[:-2])
+        return len(parts) >= 3 and parts[-2] == ".tmp" and parts[-3] in ("v4", "v5", "v6")
 
     def unit_of(self, path: str) -> str:
         """Yarn 1 unpacks into v6/npm-<name>-<version>-<hash>-integrity/."""

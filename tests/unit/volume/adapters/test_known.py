@@ -31,6 +31,10 @@ from chandlery.volume.adapters.known import Scope
         ("archives/lock", True),
         ("partial/a.deb", True),
         ("Cargo.lock", False),
+        ("caches/project/yarn.lock", False),
+        ("views/partial/a.html", False),
+        ("example.com/m@v1.0.0/lists/partial/a.html", False),
+        ("lists/partial/a", True),
         ("root/.docker/config.json", True),
     ],
 )
