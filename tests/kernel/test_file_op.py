@@ -154,7 +154,16 @@ def test_an_existing_subdirectory_gets_the_source_s_metadata_and_the_target_keep
 
 def test_owners(box) -> None:
     make(box.context, a="1", d__b="2")
-    owners = {"alice": (1000, 1001), "alice:staff": (1000, 50), "12": (12, 12), "12:staff": (12, 50), ":": (0, 0), ":staff": (0, 50), "alice:7": (1000, 7), "0:0": (0, 0)}
+    owners = {
+        "alice": (1000, 1001),
+        "alice:staff": (1000, 50),
+        "12": (12, 12),
+        "12:staff": (12, 50),
+        ":": (0, 0),
+        ":staff": (0, 50),
+        "alice:7": (1000, 7),
+        "0:0": (0, 0),
+    }
     for text, ids in owners.items():
         box.run(copy("a", "d", to="/new/deep/", owner=text))
         for path in ("new", "new/deep", "new/deep/a", "new/deep/b"):

@@ -7,6 +7,7 @@ equals the image's own again leaves the upper. Variables point programs with bun
 none, at one in the runtime's /dev, which no layer sees.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -175,8 +176,9 @@ class TrustedInStep:
             return
         fd = footprint.open_directory(self._rootfs, directory)
         try:
-            for name in self._anchors:
-                _unlink(fd, name)
+            with _keeping_times(fd):
+                for name in self._anchors:
+                    _unlink(fd, name)
         finally:
             os.close(fd)
         if self._had_updater or footprint.stat_or_none(self._rootfs, _UPDATER) is None:
@@ -190,9 +192,10 @@ class TrustedInStep:
             return
         fd = footprint.open_directory(self._rootfs, directory)
         try:
-            for name in os.listdir(fd):
-                if stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode) and _PREFIX in os.readlink(name, dir_fd=fd):
-                    _unlink(fd, name)
+            with _keeping_times(fd):
+                for name in os.listdir(fd):
+                    if stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode) and _PREFIX in os.readlink(name, dir_fd=fd):
+                        _unlink(fd, name)
         finally:
             os.close(fd)
 
@@ -221,7 +224,8 @@ class TrustedInStep:
         except OSError:
             return
         try:
-            os.rmdir(name, dir_fd=fd)
+            with _keeping_times(fd):
+                os.rmdir(name, dir_fd=fd)
         except OSError:
             return  # the step put something into it
         finally:
@@ -317,6 +321,14 @@ def _write_new(directory_fd: int, name: str, data: bytes) -> None:
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=directory_fd)
     with os.fdopen(fd, "wb") as file:
         file.write(data)
+
+
+@contextlib.contextmanager
+def _keeping_times(directory_fd: int) -> "Iterator[None]":
+    """What we take away again is no change that a step made: the directory's times are the step's."""
+    before = os.stat(directory_fd)
+    yield
+    os.utime(directory_fd, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _unlink(directory_fd: int, name: str) -> None:
