@@ -12,7 +12,7 @@ from chandlery.content.race import reach
 from chandlery.linux.flock import FileLock
 from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
-from chandlery.volume import attaching, capture, materialise
+from chandlery.volume import adapting, attaching, capture, materialise
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.deletions import Deletions
 from chandlery.volume.head import FIND_BY_ID, Head, Layer, VolumeRow, advance, fresh_slot, volume_row
@@ -51,6 +51,7 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
     reach("volume.captured")
     if not attachment.starts_empty:
         deletions.note(attachment.session.id, attachment.volume_id, captured)
+    captured = replace(captured, entries=adapting.without_unwanted(attachment.upper, captured.entries, succeeded=succeeded))
     if capture.changes_nothing(captured.entries, attachment.lowers):
         report = CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
     else:
@@ -80,9 +81,8 @@ def _publish(store: "Store", attachment: Attachment, captured: capture.Captured,
     entries = captured.entries
     if entries[0].version != version:
         entries = tuple([replace(entry, version=version) for entry in entries])
-    delta = Delta(version, _seen(attachment), entries)
-    if lost := losers(delta, _unseen(store, attachment.volume_id, head, delta.base)):
-        entries = materialise.give_way(attachment.upper, entries, lost)
+    if unseen := _unseen(store, attachment.volume_id, head, _seen(attachment)):
+        entries = _merged(attachment, entries, version, unseen, attaching.layer_trees(store, attachment.volume_id, head))
     mine = [entry for entry in entries if entry.version == version]
     if not mine:
         return CommitReport(generation=head.number, layers=len(head.layers))
@@ -92,6 +92,14 @@ def _publish(store: "Store", attachment: Attachment, captured: capture.Captured,
     after = _put_on_top(store, attachment.volume_id, layer, version)
     files = [entry for entry in mine if not entry.is_directory]
     return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers))
+
+
+def _merged(attachment: Attachment, entries: tuple[Entry, ...], version: Version, unseen: list[Entry], layers: tuple[str, ...]) -> tuple[Entry, ...]:
+    """What remains of the step's delta beside those that it didn't see: adapters first, then one side wins in all else."""
+    entries = adapting.without_known_units(attachment.upper, entries, unseen)
+    entries, agreed = adapting.with_merged_indexes(attachment.upper, entries, unseen, layers)
+    lost = losers(Delta(version, _seen(attachment), entries), [entry for entry in unseen if entry.path not in agreed])
+    return materialise.give_way(attachment.upper, entries, lost) if lost else entries
 
 
 def _version(attachment: Attachment, head: Head) -> Version:

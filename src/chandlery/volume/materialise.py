@@ -86,7 +86,7 @@ def give_way(tree: str, entries: tuple[Entry, ...], winners: "Mapping[str, Entry
                 touched.setdefault(parent, mine)
     for path in sorted(touched, reverse=True):
         nodes.set_entry_metadata(f"{tree}/{path}" if path else tree, touched[path])
-    return _without_dangling_links(tuple(kept))
+    return without_dangling_links(tuple(kept))
 
 
 def damaged_paths(layer: str) -> list[str]:
@@ -186,7 +186,7 @@ class _Fold:
         return replace(entry, type=EntryType.FILE, target="")
 
 
-def _without_dangling_links(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+def without_dangling_links(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Hard links whose first name is gone become files, the first of them for the others."""
     present = {entry.path for entry in entries}
     heirs: dict[str, str] = {}
