@@ -13,7 +13,10 @@ from tests import leaks
 from tests.conformance import bases
 from tests.conformance.outcome import outcome
 
+import chandlery
+
 TIMEOUT_S = 60
+SOURCES = str(Path(chandlery.__file__).parents[1])
 
 
 class Finished:
@@ -42,6 +45,7 @@ class Builder:
         self.context.mkdir()
         self.store = directory / "store"
         self.env = {"PATH": os.environ["PATH"], "HOME": str(directory), "CHANDLERY_ROOT": str(self.store), "CHANDLERY_CONFIG": "/none"}
+        self.env["PYTHONPATH"] = SOURCES
         self._count = 0
 
     def write(self, files: "dict[str, str | bytes]") -> None:

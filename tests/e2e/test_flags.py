@@ -113,6 +113,21 @@ def test_no_cache_runs_everything_anew(builder):
     assert builder.build(SIMPLE, "--no-cache=false").ran == set()
 
 
+COUNTING = "RUN --mount=type=cache,id=v,target=/v echo run >> /v/runs; wc -l < /v/runs > /count; cat /proc/sys/kernel/random/uuid > /u\n"
+
+
+def test_no_cache_for_steps_alone_keeps_what_volumes_hold(builder):
+    counts = [text_of(builder.tree("FROM busybox\n" + COUNTING, *flags), "count") for flags in ([], ["--no-cache=steps"], ["--no-cache"])]
+    assert counts == ["1\n", "2\n", "1\n"]
+
+
+def test_what_follows_a_filtered_stage_keeps_its_volumes(builder):
+    text = f"FROM busybox AS one\n{COUNTING}FROM busybox\nCOPY --from=one /u /count /from/\n{COUNTING.replace('/v/runs', '/v/others')}"
+    builder.build(text)
+    tree = builder.tree(text, "--no-cache-filter=one")
+    assert (text_of(tree, "from/count"), text_of(tree, "count")) == ("1\n", "2\n")
+
+
 def test_pull_asks_the_registry(builder):
     done = builder.build(SIMPLE, "--pull", env={"HTTPS_PROXY": "http://127.0.0.1:9"})
     assert done.code.startswith("registry.")

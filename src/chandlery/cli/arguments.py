@@ -104,7 +104,7 @@ class _Reader:
             hint = nearest(name, list(self._options)) or f"'{self._parser.prog} --help' lists the options"
             raise RequestError(f"unknown flag {name}", code="request.unknown-flag", hint=hint)
         if option.kind == FLAG:
-            self._given[option.dest] = text is None or self._is_true(name, text)
+            self._given[option.dest] = text if text is not None and text in option.choices else text is None or self._is_true(name, text)
             return
         if text is None:
             text = next(pending, None)

@@ -58,7 +58,7 @@ def _add_inputs(parser: "Parser") -> None:
     parser.many("--label", help="set metadata of the image", metavar="KEY=VALUE")
     parser.many("--platform", help="the target platform (only this machine's yet)", metavar="OS/ARCH")
     parser.many("--secret", help="a secret to lend to steps: id=NAME[,src=FILE|,env=VARIABLE]", metavar="SPEC")
-    parser.flag("--no-cache", help="run every step anew")
+    parser.flag("--no-cache", help="run every step anew, with empty cache volumes; --no-cache=steps keeps the volumes", choices=("steps",))
     parser.many("--no-cache-filter", help="run the steps of these stages anew", metavar="STAGE")
     parser.flag("--pull", help="ask the registry for every base image")
     parser.many("--insecure-registry", help="a registry to reach by plain HTTP or with an unknown certificate", metavar="HOST:PORT")

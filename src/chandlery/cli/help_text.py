@@ -48,7 +48,7 @@ def _row(option: "Option") -> tuple[str, str]:
     words = option.help
     if option.kind != FLAG:
         left += f" {option.metavar}"
-    if option.choices:
+    if option.choices and option.kind != FLAG:
         words += f": {', '.join(option.choices)}"
     return left, f"{words} (default {option.default})" if option.default not in (None, "", "default") else words
 

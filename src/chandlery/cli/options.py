@@ -35,9 +35,9 @@ class Parser:
         self.options: list[Option] = []
         self.words: list[Option] = []
 
-    def flag(self, *names: str, help: str = "", dest: str = "") -> None:
-        """A boolean flag."""
-        self._add(names, FLAG, dest, help)
+    def flag(self, *names: str, help: str = "", dest: str = "", choices: "Sequence[str]" = ()) -> None:
+        """A boolean flag; `choices` are words that may stand behind its "=" as well."""
+        self._add(names, FLAG, dest, help, choices=choices)
 
     def one(self, *names: str, help: str = "", metavar: str = "STRING", default: "str | None" = "", dest: str = "", choices: "Sequence[str]" = ()) -> None:
         """A flag with one value, the last one given."""

@@ -47,7 +47,8 @@ class BuildRequest:
     """`context` is a directory, a git URL, or "" for none; `context_tar` a file holding a tar context; `dockerfile` a path (relative to the
     working directory, "" for the context's own Dockerfile) unless `dockerfile_text` holds the text itself.
 
-    `no_cache`: run every step anew; `no_cache_filter`: those of the named stages. `always_pull`: ask the registry even for names made here.
+    `no_cache`: run every step anew; `no_cache_filter`: those of the named stages; their volumes start empty, unless `keeps_volumes`.
+    `always_pull`: ask the registry even for names made here.
     `cache_remotes` are shared caches as --cache-remote writes them; `cache_publish_timeout_s` is how long the end of the build waits for what is still on
     its way there (None: as long as it takes); records older than `cache_max_age_s` are misses.
     `tags` name the image; `outputs` () means: an image in the store. `proxy_args` are the predefined proxy build arguments that configuration gives.
@@ -65,6 +66,7 @@ class BuildRequest:
     labels: Pairs = ()
     platform: str = ""
     no_cache: bool = False
+    keeps_volumes: bool = False
     no_cache_filter: tuple[str, ...] = ()
     always_pull: bool = False
     secrets: tuple[SecretSource, ...] = ()

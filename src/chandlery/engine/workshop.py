@@ -100,6 +100,7 @@ class Workshop:
                     context=self._contexts.get,
                     previous=self._previous,
                     created_ns=self._created_ns,
+                    keeps_volumes=self._request.keeps_volumes,
                 )
             return self._worker
 

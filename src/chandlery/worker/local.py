@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 
 class LocalWorker:
-    """`context(name)` opens a local context; `previous(vertex)` names the snapshot that the same instruction made last time, "" if none."""
+    """`context(name)` opens a local context; `previous(vertex)` names the snapshot that the same instruction made last time, "" if none.
+    A step that is to run anew starts with empty volumes, unless `keeps_volumes`."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class LocalWorker:
         context: "Callable[[str], LocalContext]",
         previous: "Callable[[Vertex], str]",
         created_ns: int | None = None,
+        keeps_volumes: bool = False,
     ) -> None:
         self._store = store
         self._session = session
@@ -59,6 +61,7 @@ class LocalWorker:
         self._context = context
         self._previous = previous
         self._created_ns = created_ns
+        self._keeps_volumes = keeps_volumes
 
     def check_secrets(self, vertex: Vertex) -> None:
         """Raise RequestError if a secret is missing without which the step must not run, whoever else may be running it."""
@@ -73,13 +76,13 @@ class LocalWorker:
             if isinstance(source, FileSystem):
                 self._forms.directories(source)
 
-    def execute(self, vertex: Vertex, inputs: tuple[object, ...], step: "Reporter", *, is_fresh: bool) -> Made:
+    def execute(self, vertex: Vertex, inputs: tuple[object, ...], step: "Reporter") -> Made:
         """Make the vertex's layer. Raises StepFailed, InputError, MachineError, Lost, Cancelled."""
         match vertex.op:
             case FileOp():
                 return self._file(vertex, vertex.op, inputs, step)
             case ExecOp():
-                return self._exec(vertex.op, inputs, step, is_fresh=is_fresh)
+                return self._exec(vertex.op, inputs, step, starts_empty=vertex.is_cache_ignored and not self._keeps_volumes)
         raise InternalError(f"{type(vertex.op).__name__} is not a step")
 
     def digest(self, selected: tuple[str, ...], source: object, *, is_copy: bool) -> Digest:
@@ -123,8 +126,8 @@ class LocalWorker:
         """Run a step and keep nothing of it. Raises InputError, MachineError, Lost."""
         return self._runner().rehearse(op, self._forms.directories(_files(inputs[0])), self._mounted(op, inputs), step, is_interactive=is_interactive)
 
-    def _exec(self, op: ExecOp, inputs: tuple[object, ...], step: "Reporter", *, is_fresh: bool) -> Made:
-        return self._runner().run(op, self._forms.directories(_files(inputs[0])), self._mounted(op, inputs), step, starts_empty=is_fresh)
+    def _exec(self, op: ExecOp, inputs: tuple[object, ...], step: "Reporter", *, starts_empty: bool) -> Made:
+        return self._runner().run(op, self._forms.directories(_files(inputs[0])), self._mounted(op, inputs), step, starts_empty=starts_empty)
 
     def _mounted(self, op: ExecOp, inputs: tuple[object, ...]) -> dict[int, tuple[str, ...]]:
         """The directories of each input that the step mounts something of."""

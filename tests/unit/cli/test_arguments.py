@@ -51,6 +51,13 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_configuration() -> N
     assert _parse(build, "--no-cache=false", "--progress=quiet", ".", environment=environment, defaults=defaults).progress == "quiet"
 
 
+def test_a_boolean_flag_may_know_words_of_its_own() -> None:
+    assert _parse(build, "--no-cache=steps", ".").no_cache == "steps"
+    assert _parse(build, "--no-cache", "steps").context == "steps"
+    with pytest.raises(RequestError):
+        _parse(build, "--no-cache=volumes", ".")
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [

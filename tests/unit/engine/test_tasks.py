@@ -54,7 +54,7 @@ class FakeWorker:
     def prepare(self, vertex, inputs) -> None:
         pass
 
-    def execute(self, vertex, inputs, step, *, is_fresh: bool) -> Made:
+    def execute(self, vertex, inputs, step) -> Made:
         self.runs += 1
         if self.fails:
             step.log(1, b"output before the end\n")
