@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+_OTHERS = bytes(byte ^ 1 for byte in range(256))
 _PATH = re.compile(r"/v2/(?P<repository>.+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)")
 
 
@@ -39,6 +40,14 @@ class Faults:
     refuses_head: bool = False
     ignores_range: bool = False
     wrong_range: bool = False
+    mislabelled_range: bool = False  # the bytes that were asked for, under the name of others
+    stalls: int = 0  # stop in the middle of a blob's body, for stall_s
+    stall_s: float = 5.0
+    is_full: bool = False  # uploads are answered with 507
+    is_read_only: bool = False  # and with 403
+    expiring_redirects: bool = False  # blobs are at addresses that work once, and for the credentials of nobody
+    endless_pages: bool = False  # each page of tags says that there is a next one, which is the same
+    odd_pages: bool = False  # pages that are empty or repeat names, with relative links
     redirect_loop: bool = False
     redirect_blobs_to: str = ""
     redirect_uploads_to: str = ""
@@ -67,6 +76,7 @@ class Access:
     identity_token: str = ""
     allows_anonymous_pull: bool = False
     is_refusing: bool = False
+    refuses_after: int = -1  # credentials are good for that many more requests
     lifetime_s: int = 300
     tokens: dict[str, set[str]] = field(default_factory=dict)
 
@@ -82,6 +92,8 @@ class FakeRegistry:
         self.access = Access()
         self.page_size = page_size
         self.seen: list[Seen] = []
+        self.addresses: set[str] = set()
+        self.released = threading.Event()
         self.lock = threading.RLock()
         registry = self
 
@@ -99,6 +111,7 @@ class FakeRegistry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -170,11 +183,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(429, "TOOMANYREQUESTS", "slow down", {"Retry-After": fake.faults.retry_after} if fake.faults.retry_after else {})
         if fake.faults.redirect_loop:
             return self._answer(307, headers={"Location": self.path})
+        if path.startswith("/expiring/"):
+            return self._expiring(path)
         found = _PATH.fullmatch(path)
         if found is None:
             return self._error(404, "NAME_UNKNOWN", "no such place")
         if not self._is_allowed(found["repository"]):
             return None
+        if fake.faults.is_read_only and self.command in ("PUT", "POST", "PATCH", "DELETE"):
+            return self._error(403, "DENIED", "this registry is only read")
+        if fake.faults.is_full and self.command in ("PUT", "POST", "PATCH"):
+            return self._error(507, "UNKNOWN", "no space left on device")
         getattr(self, "_" + found["kind"])(found["repository"], found["rest"])
         return None
 
@@ -217,6 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
             is_allowed = {f"{repository}:{action}" for action in wanted} <= granted
             scope = f"repository:{repository}:pull,push" if wanted == {"push"} else f"repository:{repository}:pull"
             challenge = f'Bearer realm="{self.fake.url}/token",service="fake",scope="{scope}"'
+        if access.refuses_after > 0:
+            access.refuses_after -= 1
+        elif access.refuses_after == 0:
+            access.is_refusing = True
         if is_allowed and not access.is_refusing:
             return True
         self._error(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": challenge})
@@ -299,16 +322,47 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, headers={"Content-Length": str(len(data)), "Docker-Content-Digest": rest})
         if faults.redirect_blobs_to:
             return self._answer(307, headers={"Location": faults.redirect_blobs_to + self.path})
+        if faults.expiring_redirects:
+            address = f"/expiring/{uuid.uuid4().hex}/{repository}/{rest}"
+            fake.addresses.add(address)
+            return self._answer(307, headers={"Location": fake.url + address})
+        return self._blob(data)
+
+    def _expiring(self, path: str) -> None:
+        """A blob's address at a storage service: good for one use."""
+        if path not in self.fake.addresses:
+            return self._error(403, "DENIED", "the signature has expired")
+        self.fake.addresses.discard(path)
+        repository, _, digest = path.split("/", 3)[3].rpartition("/")
+        return self._blob(self.fake.blobs[repository, digest])
+
+    def _blob(self, data: bytes) -> None:
+        fake, faults = self.fake, self.fake.faults
         if faults.wrong_bytes:
-            data = bytes([data[0] ^ 1]) + data[1:]
+            data = data.translate(_OTHERS)
         if faults.short_body:
             data = data[: len(data) // 2]
         headers, status = {}, 200
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked and not faults.ignores_range:
             start = int(asked[1]) + (1 if faults.wrong_range else 0)
-            headers["Content-Range"], status = f"bytes {start}-{len(data) - 1}/{len(data)}", 206
-            data = data[start:]
+            end = min(int(asked[2]) + (1 if faults.wrong_range else 0) if asked[2] else len(data) - 1, len(data) - 1)
+            if start > end:
+                return self._answer(416, headers={"Content-Range": f"bytes */{len(data)}"})
+            named = start + 1 if faults.mislabelled_range else start
+            headers["Content-Range"], status = f"bytes {named}-{end}/{len(data)}", 206
+            data = data[start : end + 1]
+        if fake.take("stalls"):
+            self.send_response(status)
+            for name, text in headers.items():
+                self.send_header(name, text)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.wfile.flush()
+            fake.released.wait(faults.stall_s)
+            self.close_connection = True
+            return None
         if fake.take("cuts"):
             self.send_response(status)
             for name, text in headers.items():
@@ -386,6 +440,11 @@ class _Handler(BaseHTTPRequestHandler):
         names = self.fake.tags(repository)
         if not names:
             return self._error(404, "NAME_UNKNOWN", "repository unknown")
+        if self.fake.faults.endless_pages:
+            link = f'</v2/{repository}/tags/list?n=1&last={names[0]}>; rel="next"'
+            return self._answer(200, json.dumps({"name": repository, "tags": names}).encode(), {"Link": link})
+        if self.fake.faults.odd_pages:
+            return self._odd_page(repository, names, int(query.get("page", ["0"])[0]))
         last = query.get("last", [""])[0]
         names = [name for name in names if name > last]
         headers = {}
@@ -393,3 +452,10 @@ class _Handler(BaseHTTPRequestHandler):
             names = names[: self.fake.page_size]
             headers["Link"] = f'</v2/{repository}/tags/list?n={self.fake.page_size}&last={names[-1]}>; rel="next"'
         return self._answer(200, json.dumps({"name": repository, "tags": names}).encode(), headers)
+
+    def _odd_page(self, repository: str, names: list[str], page: int) -> None:
+        """Every other page is null; the others hold two names, the first of which the page before had, too."""
+        at = page // 2
+        shown = None if page % 2 == 0 else names[max(at - 1, 0) : at + 1]
+        headers = {"Link": f'<list?page={page + 1}>; rel="next"'} if at < len(names) - 1 or page % 2 == 0 else {}
+        self._answer(200, json.dumps({"name": repository, "tags": shown}).encode(), headers)
