@@ -40,6 +40,8 @@ _COMMIT_TIMEOUT_S = 60.0
 class PullReport:
     files: int = 0
     bytes_added: int = 0
+    heads: int = 0
+    vector: VersionVector = EMPTY_VECTOR
     warnings: tuple[str, ...] = ()
 
 
@@ -67,11 +69,22 @@ def pull(store: "Store", remote: "VolumeRemote", key: VolumeKey) -> PullReport:
         tables, problems = fetch.read_tables(remote, [item for item in seen.head.packs if not item.by <= vector])
         warnings = [*seen.warnings, *problems]
         with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
-            return _merge_in(store, session, remote, volume_id, seen.head, tables, warnings)
+            merged = _merge_in(store, session, remote, volume_id, seen.head, tables, warnings)
+            return replace(merged, heads=len(seen.names), vector=seen.head.vector)
 
 
-def publish(store: "Store", remote: "VolumeRemote", key: VolumeKey, *, secrets: tuple[bytes, ...] = (), rule: "MayShare" = may_share) -> PublishReport:
-    """Show others what the volume holds and the remote's heads don't. Raises ChandleryError, OSError, ValueError; then others see what they saw."""
+def publish(
+    store: "Store",
+    remote: "VolumeRemote",
+    key: VolumeKey,
+    *,
+    secrets: tuple[bytes, ...] = (),
+    rule: "MayShare" = may_share,
+    elsewhere: VersionVector = EMPTY_VECTOR,
+) -> PublishReport:
+    """Show others what the volume holds and neither the remote's heads nor those elsewhere, which they read as well, have.
+
+    Raises ChandleryError, OSError, ValueError; then others see what they saw."""
     rows = store.db.read(FIND, (key.scope, key.name, key.platform, SHARED_INSTANCE))
     if not rows:
         return PublishReport()
@@ -85,10 +98,10 @@ def publish(store: "Store", remote: "VolumeRemote", key: VolumeKey, *, secrets: 
             return PublishReport()
         row, attachment = found
         try:
-            if row.head.vector <= seen.head.vector and row.head.tombstones == seen.head.tombstones:
+            if row.head.vector <= seen.head.vector.joined(elsewhere) and row.head.tombstones == seen.head.tombstones:
                 return PublishReport()
             path = f"{session.scratch('p')}/pack"
-            return _publish(_Source(store, row), remote, seen, path, pack.Writer(path, forms_of(secrets)), rule)
+            return _publish(_Source(store, row), remote, seen, path, pack.Writer(path, forms_of(secrets)), rule, elsewhere)
         finally:
             attachment.release()
 
@@ -115,9 +128,11 @@ class _Source:
             yield entry, f"{self._trees[self._shown[entry.path][1]]}/{entry.path}"
 
 
-def _publish(source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, path: str, writer: pack.Writer, rule: "MayShare") -> PublishReport:
+def _publish(
+    source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, path: str, writer: pack.Writer, rule: "MayShare", elsewhere: VersionVector
+) -> PublishReport:
     is_whole = len(seen.head.packs) >= _MANY_PACKS and seen.head.vector <= source.head.vector
-    before = EMPTY_VECTOR if is_whole else seen.head.vector
+    before = elsewhere if is_whole else seen.head.vector.joined(elsewhere)
     files = 0
     try:
         for entry, file in source.beyond(before, rule):
@@ -139,7 +154,7 @@ def _publish(source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, pa
     for name, vector in source.head.tombstones:
         tombstones[name] = tombstones.get(name, EMPTY_VECTOR).joined(vector)
     after = RemoteHead(
-        source.head.vector.joined(seen.head.vector),
+        by.joined(seen.head.vector),
         max(source.head.lamport, seen.head.lamport),
         (made,) if is_whole else (*seen.head.packs, made),
         tuple(sorted(tombstones.items())),
@@ -176,7 +191,7 @@ def _merge_in(
         vector = _complete(row.head.vector, theirs, [item for item in theirs.packs if item.digest in lacking])
         _put_on_top(store, row, fetched.entries, new, vector, theirs.lamport)
         files = [entry for entry in fetched.entries if not entry.is_directory]
-        return PullReport(len(files), sum(entry.size for entry in files), (*warnings, *fetched.warnings))
+        return PullReport(len(files), sum(entry.size for entry in files), warnings=(*warnings, *fetched.warnings))
     finally:
         attachment.release()
 

@@ -1,41 +1,70 @@
 """`VolumeSharing`: when a build's volumes are fetched and published. A volume is pulled once a build, when the first step asks for it; what steps
 add is published by one thread in the background, so no step waits for it. Nothing that goes wrong here raises: it is told by `warn`.
+
+A pull reads, for each place, the remotes of all scopes that the build reads; what is published goes to the first place that may be written, to the
+build's own scope, and is only what none of the others that were read has.
 """
 
 import threading
 import time
 
-from chandlery.errors import ChandleryError
+from chandlery.errors import AccessDenied, ChandleryError
+from chandlery.values import replace, value
 from chandlery.volume import shared
 from chandlery.volume.key import VolumeKey
-from chandlery.volume.sharing_rules import may_share
+from chandlery.volume.tree import EMPTY_VECTOR, VersionVector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chandlery.content.store import Store
+    from chandlery.scope import Scopes
     from chandlery.volume.protocol import VolumeRemote
-    from chandlery.volume.sharing_rules import MayShare
+
+
+@value
+class VolumePlace:
+    """Where volumes are shared: `remote_of` gives the remote of a volume there, whose key's scope says which scope's."""
+
+    name: str
+    remote_of: "Callable[[VolumeKey], VolumeRemote]"
+    is_writable: bool
+
+
+@value
+class VolumeReport:
+    """What one volume of a build moved. `sources` are the (place, scope) whose heads were read; `not_published` says why, "" if nothing is missing."""
+
+    name: str
+    platform: str
+    sources: tuple[tuple[str, str], ...] = ()
+    files_fetched: int = 0
+    bytes_fetched: int = 0
+    files_published: int = 0
+    bytes_published: int = 0
+    left_out: tuple[str, ...] = ()
+    not_published: str = ""
 
 
 class VolumeSharing:
-    """For one build. `remote_of` gives a volume's remote; `secrets` are the values lent to steps; `is_read_only` publishes nothing."""
+    """For one build. A volume's key here has the scope that the build writes. `secrets` gives the values lent to steps so far."""
 
     def __init__(
         self,
         store: "Store",
-        remote_of: "Callable[[VolumeKey], VolumeRemote]",
+        places: tuple[VolumePlace, ...],
+        scopes: "Scopes",
         *,
         warn: "Callable[[str], None]",
         secrets: "Callable[[], tuple[bytes, ...]]" = tuple,
-        is_read_only: bool = False,
-        rule: "MayShare" = may_share,
     ) -> None:
-        self._store, self._remote_of, self._warn, self._secrets = store, remote_of, warn, secrets
-        self._is_read_only, self._rule = is_read_only, rule
+        self._store, self._places, self._scopes, self._warn, self._secrets = store, places, scopes, warn, secrets
+        self._target = next((place for place in places if place.is_writable), None)
         self._turn = threading.Condition()
         self._pulled: dict[VolumeKey, threading.Lock] = {}
+        self._reports: dict[VolumeKey, VolumeReport] = {}
+        self._elsewhere: dict[VolumeKey, VersionVector] = {}
         self._waiting: list[VolumeKey] = []
         self._running: VolumeKey | None = None
         self._thread: threading.Thread | None = None
@@ -51,17 +80,16 @@ class VolumeSharing:
             with lock:
                 return
         try:
-            for warning in shared.pull(self._store, self._remote_of(key), key).warnings:
-                self._warn(f"cache volume {key.name} was not fetched whole: {warning}")
-        except (ChandleryError, OSError, ValueError) as broken:
-            self._warn(f"cache volume {key.name} was not fetched: {broken}")
+            for place in self._places:
+                for scope in self._scopes.reads:
+                    self._pull(key, place, scope)
         finally:
             lock.release()
 
     def publish_later(self, key: VolumeKey) -> None:
         """Publish what a volume has then, soon; returns at once."""
         with self._turn:
-            if self._is_read_only or key in self._waiting:
+            if self._target is None or key in self._waiting:
                 return
             self._waiting.append(key)
             if self._thread is None:
@@ -77,11 +105,34 @@ class VolumeSharing:
                 if left_s is not None and left_s <= 0:
                     break
                 self._turn.wait(left_s)
-            late = tuple(key.name for key in (*([self._running] if self._running else []), *self._waiting))
+            late = (*([self._running] if self._running else []), *self._waiting)
             self._waiting.clear()
-        for name in late:
-            self._warn(f"what this build added to cache volume {name} was not published within {timeout_s:g} s; the next build here will")
-        return late
+        for key in late:
+            why = f"it took longer than {timeout_s:g} s; the next build here publishes it"
+            self._note(key, not_published=why)
+            self._warn(f"what this build added to cache volume {key.name} was not published: {why}")
+        return tuple(key.name for key in late)
+
+    def report(self) -> tuple[VolumeReport, ...]:
+        """Of every volume that was pulled or published so far, in order of first use."""
+        with self._turn:
+            return tuple(self._reports.values())
+
+    def _pull(self, key: VolumeKey, place: VolumePlace, scope: str) -> None:
+        try:
+            found = shared.pull(self._store, place.remote_of(replace(key, scope=scope)), key)
+        except (ChandleryError, OSError, ValueError) as broken:
+            self._note(key)
+            self._warn(f"cache volume {key.name} was not fetched: {broken}")
+            return
+        for warning in found.warnings:
+            self._warn(f"cache volume {key.name} was not fetched whole: {warning}")
+        with self._turn:
+            if place is not self._target or scope != self._scopes.write:
+                self._elsewhere[key] = self._elsewhere.get(key, EMPTY_VECTOR).joined(found.vector)
+        before = self._note(key)
+        sources = before.sources if not found.heads else (*before.sources, (place.name, scope))
+        self._note(key, sources=sources, files_fetched=before.files_fetched + found.files, bytes_fetched=before.bytes_fetched + found.bytes_added)
 
     def _work(self) -> None:
         while True:
@@ -98,10 +149,36 @@ class VolumeSharing:
                     self._turn.notify_all()
 
     def _publish(self, key: VolumeKey) -> None:
+        target = self._target
+        if target is None:
+            return
+        elsewhere = self._elsewhere.get(key, EMPTY_VECTOR)
         try:
-            report = shared.publish(self._store, self._remote_of(key), key, secrets=self._secrets(), rule=self._rule)
+            done = shared.publish(self._store, target.remote_of(key), key, secrets=self._secrets(), elsewhere=elsewhere)
+        except (AccessDenied, PermissionError) as denied:
+            self._target = None
+            self._note(key, not_published=f"{target.name} is only read: {denied}")
+            self._warn(f"cache volumes are only read from {target.name}: scope {key.scope} can't be written ({denied})")
+            return
         except (ChandleryError, OSError, ValueError) as broken:
+            self._note(key, not_published=str(broken))
             self._warn(f"what this build added to cache volume {key.name} was not published: {broken}")
             return
-        if report.left_out:
-            self._warn(f"{len(report.left_out)} files of cache volume {key.name} hold the value of a secret and were not published: {report.left_out[0]} ...")
+        before = self._note(key)
+        left_out = tuple(dict.fromkeys((*before.left_out, *done.left_out)))
+        self._note(
+            key,
+            files_published=before.files_published + done.files,
+            bytes_published=before.bytes_published + done.bytes_sent,
+            left_out=left_out,
+            not_published="",
+        )
+        if done.left_out:
+            self._warn(f"{len(done.left_out)} files of cache volume {key.name} hold the value of a secret and were not published: {done.left_out[0]} ...")
+
+    def _note(self, key: VolumeKey, **changes: object) -> VolumeReport:
+        """The volume's report, with `changes`."""
+        with self._turn:
+            before = self._reports.get(key) or VolumeReport(key.name, key.platform)
+            self._reports[key] = after = replace(before, **changes)
+            return after

@@ -9,14 +9,16 @@ from chandlery.content.store import Store
 from chandlery.oci import reference
 from chandlery.registry.client import RegistryClient
 from chandlery.registry.settings import RegistrySettings
+from chandlery.scope import Scopes
 from chandlery.volume import remote_head, shared
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.remote_registry import RegistryRemote
-from chandlery.volume.sharing import VolumeSharing
+from chandlery.volume.sharing import VolumePlace, VolumeSharing
 from chandlery.volume.volumes import Volumes
 
 KEY = VolumeKey("team/app", "m2", "linux/amd64")
+SCOPES = Scopes(KEY.scope, (KEY.scope,), "")
 
 
 @pytest.fixture(params=["directory", "registry"])
@@ -38,11 +40,11 @@ def stores(tmp_path):
         yield a, b
 
 
-def add(store, files, sharing=None):
+def add(store, files, sharing=None, *, key=KEY):
     """Do what a step does that writes `files`."""
     volumes = Volumes(store, sharing)
     with store.begin() as session:
-        attachment = volumes.attach(KEY, session)
+        attachment = volumes.attach(key, session)
         for path, content in files.items():
             target = f"{attachment.upper}/{path}"
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -52,11 +54,11 @@ def add(store, files, sharing=None):
         assert report.warning == ""
 
 
-def content(store):
+def content(store, key=KEY):
     """path -> bytes as the next step would see it."""
     found = {}
     with store.begin() as session:
-        attachment = Volumes(store).attach(KEY, session)
+        attachment = Volumes(store).attach(key, session)
         for lower in attachment.lowers:
             for directory, _, names in os.walk(lower):
                 for name in names:
@@ -146,20 +148,61 @@ def test_a_damaged_blob_poisons_nothing_and_is_asked_for_again(tmp_path, stores)
 def test_a_build_publishes_in_the_background_and_another_pulls(remote, stores):
     a, b = stores
     warnings = []
-    first, second = (VolumeSharing(store, lambda _: remote, warn=warnings.append) for store in stores)
+    place = VolumePlace("there", lambda _: remote, is_writable=True)
+    first, second = (VolumeSharing(store, (place,), SCOPES, warn=warnings.append) for store in stores)
     add(a, {"a.jar": b"a" * 5000}, first)
     assert first.close(30) == ()
     add(b, {"b.jar": b"b" * 5000}, second)
     assert second.close(30) == ()
     assert content(b) == {"a.jar": b"a" * 5000, "b.jar": b"b" * 5000}
     assert warnings == []
+    (report,) = second.report()
+    assert (report.sources, report.files_fetched, report.files_published, report.not_published) == ((("there", KEY.scope),), 1, 1, "")
+
+
+def test_a_branch_reads_main_and_publishes_its_own_alone(tmp_path, stores):
+    a, b = stores
+    place = VolumePlace("there", lambda key: DirectoryRemote(str(tmp_path / "share"), key), is_writable=True)
+    add(a, {"main.bin": os.urandom(300_000)})
+    shared.publish(a, place.remote_of(KEY), KEY)
+    branch = VolumeKey("team/app@branch", KEY.name, KEY.platform)
+    sharing = VolumeSharing(b, (place,), Scopes(branch.scope, (branch.scope, KEY.scope), ""), warn=pytest.fail)
+    add(b, {"branch.jar": b"b" * 5000}, sharing, key=branch)
+    sharing.close(30)
+    (report,) = sharing.report()
+    assert (report.sources, report.files_fetched, report.files_published) == ((("there", KEY.scope),), 1, 1)
+    assert set(content(b, branch)) == {"main.bin", "branch.jar"}
+    seen = remote_head.read_all(place.remote_of(branch))
+    assert len(seen.head.vector.seen) == 1
+    with Store.open(str(tmp_path / "c")) as c:
+        shared.pull(c, place.remote_of(branch), branch)
+        assert content(c, branch) == {"branch.jar": b"b" * 5000}
+
+
+def test_a_place_that_may_not_be_written_is_read_and_said_so_once(remote, stores):
+    a, b = stores
+    if isinstance(remote, DirectoryRemote):
+        pytest.skip("root may write any directory")
+    add(a, {"a.jar": b"a" * 5000})
+    shared.publish(a, remote, KEY)
+    remote.fake.access.scheme, remote.fake.access.allows_anonymous_pull = "bearer", True
+    warnings = []
+    sharing = VolumeSharing(b, (VolumePlace("there", lambda _: remote, is_writable=True),), SCOPES, warn=warnings.append)
+    for number in range(3):
+        add(b, {f"{number}.jar": b"b" * 5000}, sharing)
+    sharing.close(30)
+    assert len(warnings) == 1
+    assert set(content(b)) == {"a.jar", "0.jar", "1.jar", "2.jar"}
+    assert sharing.report()[0].not_published
 
 
 def test_an_unreachable_remote_is_a_warning(tmp_path, stores):
     a, _ = stores
     (tmp_path / "file").write_text("no directory")
     warnings = []
-    sharing = VolumeSharing(a, lambda key: DirectoryRemote(str(tmp_path / "file"), key), warn=warnings.append)
+    sharing = VolumeSharing(
+        a, (VolumePlace("there", lambda key: DirectoryRemote(str(tmp_path / "file"), key), is_writable=True),), SCOPES, warn=warnings.append
+    )
     add(a, {"a.jar": b"a" * 5000}, sharing)
     sharing.close(30)
     assert warnings
