@@ -6,14 +6,14 @@ parsed. The tar around the contents is for people and other tools: nothing is ev
 """
 
 import hashlib
-import json
-import os
 import struct
 
 from chandlery.errors import StoreError
 from chandlery.oci import canonical
 from chandlery.oci.digest import Digest, from_hex
 from chandlery.values import value
+from chandlery.volume import table_check
+from chandlery.volume.table_check import bad_table
 from chandlery.volume.tree import Entry, EntryType, VersionVector, ancestors, check_format, decode_entry, decode_vector, encode_entry, encode_vector
 
 TYPE_CHECKING = False
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 FRAME_BYTES = 256 << 10
 CHUNK_BYTES = 4 << 20
-MAX_TABLE_BYTES, MAX_PLAIN_TABLE_BYTES = 64 << 20, 256 << 20
-MAX_ENTRIES = 1_000_000
-MAX_PATH_BYTES = 3500
+MAX_TABLE_BYTES, MAX_PLAIN_TABLE_BYTES = 64 << 20, 96 << 20
 _MAX_FRAME = CHUNK_BYTES + FRAME_BYTES + (64 << 10)
 _LEVEL = 3
 _SKIPPABLE = 0x184D2A50
@@ -118,6 +116,8 @@ class Writer:
         """Write the table and close the file; how a head names the pack."""
         self._plain += b"\0" * 1024
         self._flush()
+        if len(self._entries) > table_check.MAX_ENTRIES:
+            raise StoreError(f"{len(self._entries)} files are too many for one pack", code="volume.too-many-entries")
         plain = canonical.encode({"format": 1, "frames": self._frames, "entries": self._entries})
         table = self._compressor.compress(plain)
         self._write(struct.pack("<II", _SKIPPABLE, len(table)))
@@ -147,20 +147,28 @@ def read_table(data: bytes, pack: PackRef) -> Table:
     """The table of a pack from its bytes, which a mirror may have chosen. Raises StoreError volume.bad-table, volume.format."""
     if len(data) != pack.table_bytes or hashlib.sha256(data).hexdigest() != pack.table_sha256:
         raise bad_table("is not the one that the head names")
-    document = check_format(json.loads(expand(data, MAX_PLAIN_TABLE_BYTES)))
+    document = check_format(table_check.parse(expand(data, MAX_PLAIN_TABLE_BYTES)))
     try:
-        frames = tuple([_frame(item, pack) for item in document["frames"]])
-        if len(document["entries"]) > MAX_ENTRIES:
-            raise bad_table("has too many entries")
-        entries, pieces = [], {}
-        for item in document["entries"]:
-            entry = decode_entry(item)
-            _check_entry(entry)
-            entries.append(entry)
-            if entry.type is EntryType.FILE:
-                pieces[entry.path] = _pieces(item["pieces"], entry, frames)
+        return _decode_table(document, pack)
     except (KeyError, TypeError, ValueError, AttributeError) as broken:
         raise bad_table(f"can't be read ({type(broken).__name__})") from broken
+
+
+def _decode_table(document: "dict[str, Any]", pack: PackRef) -> Table:
+    frames = tuple([Frame(*item) for item in document["frames"]])
+    table_check.check_frames(frames, end=pack.table_at, most_plain_bytes=_MAX_FRAME)
+    if len(document["entries"]) > table_check.MAX_ENTRIES:
+        raise bad_table("has too many entries")
+    entries, pieces = [], {}
+    for item in document["entries"]:
+        entry = decode_entry(item)
+        table_check.check_entry(entry)
+        entries.append(entry)
+        if entry.type is EntryType.FILE:
+            pieces[entry.path] = found = tuple([Piece(*piece) for piece in item["pieces"]])
+            table_check.check_pieces(found, frames, entry.size)
+    table_check.check_tree(entries)
+    table_check.check_overlaps(piece for found in pieces.values() for piece in found)
     return Table(tuple(entries), frames, pieces)
 
 
@@ -177,10 +185,6 @@ def expand(data: bytes, limit: int) -> bytes:
         raise StoreError(f"a frame of a cache volume's pack is damaged: {broken}", code="volume.bad-frame") from broken
 
 
-def bad_table(why: str) -> StoreError:
-    return StoreError(f"the table of contents of a cache volume's pack {why}", code="volume.bad-table", hint="it is ignored; publishing again replaces it")
-
-
 def encode_ref(pack: PackRef) -> "dict[str, Any]":
     table = {"offset": pack.table_at, "size": pack.table_bytes, "sha256": pack.table_sha256}
     return {"digest": str(pack.digest), "size": pack.size_bytes, "table": table, "by": encode_vector(pack.by)}
@@ -189,42 +193,11 @@ def encode_ref(pack: PackRef) -> "dict[str, Any]":
 def decode_ref(document: "dict[str, Any]") -> PackRef:
     table = document["table"]
     pack = PackRef(Digest(document["digest"]), document["size"], table["offset"], table["size"], table["sha256"], decode_vector(document["by"]))
-    sizes = (pack.size_bytes, pack.table_at, pack.table_bytes, *(count for _, count in pack.by.seen))
-    if not all(type(size) is int and size >= 0 for size in sizes) or pack.table_bytes > MAX_TABLE_BYTES or pack.table_at + pack.table_bytes > pack.size_bytes:
+    if not all(map(table_check.is_count, (pack.size_bytes, pack.table_at, pack.table_bytes))) or not table_check.is_vector(pack.by):
+        raise bad_table("is at a place that can't be")
+    if pack.table_bytes > MAX_TABLE_BYTES or pack.table_at + pack.table_bytes > pack.size_bytes:
         raise bad_table("is not inside its pack, or too large")
     return pack
-
-
-def _frame(item: "list[int]", pack: PackRef) -> Frame:
-    frame = Frame(*item)
-    if not all(type(number) is int for number in item) or frame.start < 0 or frame.size_bytes <= 0 or frame.start + frame.size_bytes > pack.table_at:
-        raise bad_table("names a frame outside its pack")
-    if not 0 < frame.plain_bytes <= _MAX_FRAME:
-        raise bad_table("names a frame that is too large")
-    return frame
-
-
-def _pieces(items: "Iterable[list[int]]", entry: Entry, frames: tuple[Frame, ...]) -> tuple[Piece, ...]:
-    pieces = tuple([Piece(*item) for item in items])
-    for piece in pieces:
-        if not 0 <= piece.frame < len(frames) or piece.at < 0 or piece.size_bytes <= 0 or piece.at + piece.size_bytes > frames[piece.frame].plain_bytes:
-            raise bad_table("names a piece outside its frame")
-    if sum(piece.size_bytes for piece in pieces) != entry.size:
-        raise bad_table("has a file of another size than its pieces")
-    return pieces
-
-
-def _check_entry(entry: Entry) -> None:
-    """Refuse what a volume can't hold or a directory must not be made of."""
-    raw = os.fsencode(entry.path)
-    parts = raw.split(b"/") if raw else []
-    if len(raw) > MAX_PATH_BYTES or b"\0" in raw or any(part in (b"", b".", b"..") or len(part) > 255 for part in parts):
-        raise bad_table("names a path that can't be")
-    numbers = (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns, entry.version.lamport, entry.version.sequence)
-    if not all(type(number) is int for number in numbers) or min(entry.size, entry.uid, entry.gid) < 0 or not 0 <= entry.mode <= 0o3777:
-        raise bad_table("has metadata that can't be")
-    if any(not name.startswith("user.") or name.startswith("user.overlay.") for name, _ in entry.xattrs):
-        raise bad_table("has an attribute that a volume doesn't keep")
 
 
 def _holds(open_content: "Callable[[], BinaryIO]", forbidden: tuple[bytes, ...]) -> bool:

@@ -4,13 +4,11 @@ Packs of any number of heads can be united in any order: at each path the larger
 larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them.
 """
 
-import json
-
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
 from chandlery.oci.digest import Digest
 from chandlery.values import value
-from chandlery.volume import pack
+from chandlery.volume import pack, table_check
 from chandlery.volume.pack import PackRef
 from chandlery.volume.protocol import HeadName
 from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_format, decode_path, decode_vector, encode_path, encode_vector
@@ -51,7 +49,7 @@ def read_all(remote: "VolumeRemote") -> Seen:
                 names.append(name)
             except NotFound:
                 is_stable = False
-            except (ChandleryError, ValueError, KeyError, TypeError, AttributeError) as broken:
+            except (ChandleryError, OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
                 warnings.append(f"{name.slot} of {remote.name}: {broken}")
         if is_stable:
             break
@@ -73,11 +71,13 @@ def encode(head: RemoteHead) -> bytes:
 
 def decode(data: bytes) -> RemoteHead:
     """Raises StoreError (volume.format, volume.bad-table, volume.bad-head), and ValueError, KeyError or TypeError for what is no such document."""
-    document = check_format(json.loads(data))
+    document = check_format(table_check.parse(data))
     packs = tuple([pack.decode_ref(item) for item in document["packs"]])
     tombstones = tuple(sorted((decode_path(path), decode_vector(vector)) for path, vector in document["tombstones"].items()))
     head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, tombstones, tuple(document["absorbed"]))
-    if type(head.lamport) is not int or len(head.packs) > MAX_PACKS:
+    vectors = (head.vector, *(vector for _, vector in head.tombstones))
+    is_possible = table_check.is_count(head.lamport) and len(head.packs) <= MAX_PACKS and all(map(table_check.is_vector, vectors))
+    if not is_possible or not all(table_check.is_path(path) for path, _ in head.tombstones) or not all(map(table_check.is_slot, head.absorbed)):
         raise StoreError("the head of a cache volume is malformed", code="volume.bad-head")
     return head
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
-from chandlery.errors import StoreError
+from chandlery.errors import NoSpace, StoreError
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
 from chandlery.volume import attaching, committing, fetch, materialise, pack, remote_head
@@ -183,6 +183,7 @@ def _merge_in(
         directories = [attaching.layer_directory(store, volume_id, layer.name) for layer in row.head.layers]
         mine = {path: entry for path, (entry, _) in materialise.shown([materialise.read_table(layer) for layer in directories]).items()}
         wanted = _wanted(row.head, mine, theirs, tables)
+        _check_room(store, wanted)
         new = f"{session.scratch('r')}/l"
         os.mkdir(new, 0o700)
         attachment.hold(new)
@@ -209,6 +210,13 @@ def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "d
     chosen = {path for path in chosen if all(above in shown for above in ancestors(path))}
     chosen.update(above for path in tuple(chosen) for above in ancestors(path))
     return {path: (shown[path], sources.get(shown[path])) for path in chosen}
+
+
+def _check_room(store: "Store", wanted: "dict[str, tuple[Entry, PackRef | None]]") -> None:
+    """A table may promise any size: what doesn't fit isn't begun, since it would take the room of the build that wants it."""
+    found, needed = os.statvfs(store.root), sum(entry.size for entry, _ in wanted.values())
+    if needed > found.f_bavail * found.f_frsize:
+        raise NoSpace(f"there is no room for {needed >> 20} MiB more of it", code="volume.no-room", hint="`chandlery prune` makes some")
 
 
 def _lacks(mine: Entry | None, theirs: Entry) -> bool:
