@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from chandlery.buildcache.address import RemoteAddress
     from chandlery.buildcache.remote import StepRemote
     from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from chandlery.runtime.protocol import Runtime
     from chandlery.scope import Scopes
     from chandlery.source.http import HttpSource
+    from chandlery.volume.sharing import VolumePlace, VolumeSharing
     from chandlery.volume.volumes import Volumes
 
     T = TypeVar("T")
@@ -88,7 +90,7 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         runtime=lambda directory: _runtime(settings, directory),
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
-        volumes=lambda: volumes(store),
+        volumes=lambda warn, secrets: volumes(store, _volume_sharing(settings, store, scopes, request, warn=warn, secrets=secrets)),
         remotes=_once(lambda: _remotes(settings, scopes, request)),
         scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
@@ -122,24 +124,28 @@ def _scopes(settings: Settings, request: BuildRequest) -> "Scopes":
     return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
 
 
-def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[StepRemote, ...]":
-    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines.
-
-    They don't watch the build's stop flag: a build that failed still shares what it finished.
-    """
+def _addresses(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[RemoteAddress, ...]":
+    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines."""
     mode = settings.environment.get("CHANDLERY_CACHE", "")
     if request is None or not request.cache_remotes or not scopes.is_shared or mode in ("off", "local"):
         return ()
     from chandlery.buildcache import address as addresses
-    from chandlery.buildcache.directory import DirectoryRemote
-    from chandlery.buildcache.repository import RegistryRemote
     from chandlery.values import replace
 
+    parsed = tuple(map(addresses.parse, request.cache_remotes))
+    return tuple(replace(address, is_writable=mode == "rw") for address in parsed) if mode else parsed
+
+
+def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[StepRemote, ...]":
+    """Where a build's steps are shared. These don't watch the build's stop flag: a build that failed still shares what it finished."""
+    found = _addresses(settings, scopes, request)
+    if not found:
+        return ()
+    from chandlery.buildcache.directory import DirectoryRemote
+    from chandlery.buildcache.repository import RegistryRemote
+
     made: list[StepRemote] = []
-    for text in request.cache_remotes:
-        address = addresses.parse(text)
-        if mode:
-            address = replace(address, is_writable=mode == "rw")
+    for address in found:
         if address.is_directory:
             made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable))
         else:
@@ -166,10 +172,39 @@ def registry_settings(settings: Settings) -> "RegistrySettings":
     return replace(found, certs_d=settings.certs_d) if settings.certs_d else found
 
 
-def volumes(store: Store) -> "Volumes":
+def volumes(store: Store, sharing: "VolumeSharing | None" = None) -> "Volumes":
     from chandlery.volume.volumes import Volumes
 
-    return Volumes(store)
+    return Volumes(store, sharing)
+
+
+def _volume_sharing(
+    settings: Settings,
+    store: Store,
+    scopes: "Scopes",
+    request: BuildRequest | None,
+    *,
+    warn: "Callable[[str], None]",
+    secrets: "Callable[[], tuple[bytes, ...]]",
+) -> "VolumeSharing | None":
+    """The remote side of a build's cache volumes; None where they stay on this machine."""
+    places = [_volume_place(settings, address) for address in _addresses(settings, scopes, request)]
+    if not places:
+        return None
+    from chandlery.volume.sharing import VolumeSharing
+
+    return VolumeSharing(store, tuple(places), scopes, warn=warn, secrets=secrets)
+
+
+def _volume_place(settings: Settings, address: "RemoteAddress") -> "VolumePlace":
+    from chandlery.volume.remote_directory import DirectoryRemote
+    from chandlery.volume.remote_registry import RegistryRemote
+    from chandlery.volume.sharing import VolumePlace
+
+    if address.is_directory:
+        return VolumePlace(address.text, lambda key: DirectoryRemote(address.location, key), address.is_writable)
+    client = _once(lambda: connect(settings, is_brief=True))
+    return VolumePlace(address.text, lambda key: RegistryRemote(client(), address.reference(key.scope), key), address.is_writable)
 
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:

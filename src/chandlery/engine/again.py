@@ -46,6 +46,8 @@ def path(layout: "StoreLayout", build_id: str) -> str:
 
 def keep(tools: Tools, request: BuildRequest, op: ExecOp, inputs: tuple[object, ...]) -> str:
     """Write down a step that failed; the command that repeats it, "" where nothing could be written or its files are gone with the build."""
+    from chandlery.engine.volume_use import volume_scope
+
     needs_context = any(isinstance(source, ContextFiles) for source in inputs)
     if needs_context and (request.context_tar or is_git_url(request.context)):
         return ""  # what was fetched for this build is gone with it, and the URL may hold credentials
@@ -54,6 +56,8 @@ def keep(tools: Tools, request: BuildRequest, op: ExecOp, inputs: tuple[object, 
         request,
         proxy_args=(),
         outputs=(),
+        cache_scope=volume_scope(request, tools.scopes),
+        cache_remotes=(),
         context=_absolute(request.context) if needs_context else "",
         dockerfile=_absolute(request.dockerfile),
         build_contexts=tuple((name, _absolute(location)) for name, location in request.build_contexts),
@@ -89,7 +93,7 @@ def run_again(tools: Tools, build_id: str, *, command: tuple[str, ...], is_inter
     else:
         opened = OpenedContext("", "", "", "", Ignore())
     contexts = Contexts(tools.store, opened, named_directories(request))
-    with Workshop(request, tools, forms, contexts, RecordStore(tools.store, tools.session), created_s=None) as workshop:
+    with Workshop(request, tools, forms, contexts, RecordStore(tools.store, tools.session), created_s=None, warn=_warner(book)) as workshop:
         step = book.start(" ".join(op.argv))
         try:
             layers = [layer.snapshot for source in inputs if isinstance(source, FileSystem) for layer in source.layers if layer.snapshot]
@@ -98,6 +102,10 @@ def run_again(tools: Tools, build_id: str, *, command: tuple[str, ...], is_inter
         except Lost as lost:
             hint = "run the build again: it fails again, and leaves the step anew"
             raise RequestError(f"the files that the step ran on are gone from the store ({lost.what})", code="run.no-failed-step", hint=hint) from lost
+
+
+def _warner(book: "StepBook") -> "Callable[[str], None]":
+    return lambda message: book.warn("volume.warning", message)
 
 
 def _absolute(location: str) -> str:

@@ -11,6 +11,7 @@ from chandlery.engine.request import Pairs
 from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
 from chandlery.errors import Cancelled, ChandleryError, InternalError, StoreError
+from chandlery.graph.mount import CacheMount
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
 from chandlery.graph.vertex import Graph
 from chandlery.solver.actions import Action, DigestInputs, Execute, FindTwin, LookUp, Stop
@@ -43,7 +44,10 @@ class Driver:
         book: StepBook,
         is_shown: "Callable[[str], bool]",
         sharing: Sharing | None = None,
+        expect: "Callable[[ExecOp], None] | None" = None,
     ) -> None:
+        """`expect` is told of a step with cache volumes as soon as it has missed, long before what it stands on is there."""
+        self._expect = expect
         self._sharing = sharing
         self._hits: dict[int, StepRecord] = {}
         self._graph = graph
@@ -136,6 +140,10 @@ class Driver:
         return Failed(vertex)
 
     def _take(self, fact: Fact) -> list[Action]:
+        if isinstance(fact, KeyMissing) and self._expect is not None:
+            op = self._graph.vertices[fact.vertex].op
+            if isinstance(op, ExecOp) and any(isinstance(mount, CacheMount) for mount in op.mounts):
+                self._expect(op)
         return self._solver.handle(fact)
 
     def _inputs(self, vertex: int) -> tuple[object, ...]:

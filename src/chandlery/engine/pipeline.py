@@ -23,7 +23,7 @@ from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
 from chandlery.engine.tasks import BuildTasks
 from chandlery.engine.tools import Tools
-from chandlery.engine.workshop import Workshop
+from chandlery.engine.workshop import Workshop, patience_s
 from chandlery.errors import Cancelled, ChandleryError, InputError
 from chandlery.events import BuildFinished, BuildStarted, EventSink
 from chandlery.frontend.dockerfile.excerpt import render
@@ -41,6 +41,7 @@ from chandlery.snapshot.state import LayerRef
 from chandlery.solver.solver import Solver
 from chandlery.source.image import PinnedImage
 from chandlery.source.layer_forms import BlobForm, LayerForms
+from chandlery.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ class _Build:
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
             pack=lambda layer: self._packed(unstopped, layer), max_age_s=self._request.cache_max_age_s,
         )  # fmt: skip
-        with (
-            self._shared(sharing),
-            Workshop(self._request, tools, forms, contexts, records, created_s=epoch_s, networks_early=_has_isolated_steps(graph)) as workshop,
-        ):
+        workshop = Workshop(
+            self._request, tools, forms, contexts, records, created_s=epoch_s, warn=self._warn_of_volume, networks_early=_has_isolated_steps(graph)
+        )
+        with self._shared(sharing, workshop), workshop:
             exports = Exports(
                 outputs=outputs,
                 tags=self._request.tags,
@@ -149,23 +150,29 @@ class _Build:
                 sharing=sharing,
             )
             Driver(
-                graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown, sharing=sharing
+                graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown, sharing=sharing,
+                expect=workshop.expect if sharing.is_on else None,
             ).run()  # fmt: skip
         contexts.save()
         return self._result(exports)
 
     @contextlib.contextmanager
-    def _shared(self, sharing: Sharing) -> "Iterator[None]":
+    def _shared(self, sharing: Sharing, workshop: Workshop) -> "Iterator[None]":
         """However the build ends, what it finished is shared first; a build that was stopped doesn't wait for that."""
-        timeout_s = self._request.cache_publish_timeout_s
+        failure: BaseException | None = None
         try:
             yield
-        except BaseException as failure:
-            timeout_s = 0.0 if isinstance(failure, Cancelled) or not isinstance(failure, Exception) else timeout_s
+        except BaseException as raised:
+            failure = raised
             raise
         finally:
             if sharing.is_on:
-                self._cache = sharing.finish(timeout_s)
+                patience = patience_s(self._request, failure)
+                report = sharing.finish(None if patience is None else max(0.0, patience - workshop.waited_s))
+                self._cache = replace(report, volumes=workshop.volume_reports)
+
+    def _warn_of_volume(self, message: str) -> None:
+        self._book.warn("volume.warning", message)
 
     def _packed(self, forms: LayerForms, layer: LayerRef) -> tuple[Digest, Descriptor]:
         """A layer as the blob that this build's image has, so that the shared cache and the image's registry mean the same bytes."""

@@ -11,6 +11,10 @@ from chandlery.runtime.process import Ulimit
 from chandlery.runtime.secrets import SecretSource
 from chandlery.values import value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.volume.sharing import VolumeReport
+
 Pairs = tuple[tuple[str, str], ...]
 DEFAULT_PUBLISH_TIMEOUT_S = 10.0
 
@@ -101,7 +105,8 @@ class StepOutcome:
 
 @value
 class CacheReport:
-    """The shared cache in one build: the scope that was written and those that were read, why, the remotes' names, what was published and what wasn't."""
+    """The shared cache in one build: the scope that was written and those that were read, why, the remotes' names, what was published and what wasn't;
+    `volumes` is the same for each cache volume that a step used."""
 
     scope: str
     reads: tuple[str, ...]
@@ -111,6 +116,7 @@ class CacheReport:
     bytes_published: int = 0
     unpublished: tuple[str, ...] = ()
     why: str = ""
+    volumes: "tuple[VolumeReport, ...]" = ()
 
 
 @value

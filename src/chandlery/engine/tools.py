@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @value
 class Tools:
     """For one build. `stop` ends it; `runtime` is given an empty directory in memory for its state; `clean` removes what earlier builds left that were
-    killed; `make_room` frees what nobody uses when the disk is full, and says whether that was anything."""
+    killed; `volumes(warn, secrets)` are told where to warn and what must not leave this machine; `make_room` frees what nobody uses when the disk is
+    full, and says whether that was anything."""
 
     store: Store
     session: Session
@@ -37,7 +38,7 @@ class Tools:
     runtime: "Callable[[str], Runtime]"
     mount_method: "Callable[[], MountMethod]"
     network: "Callable[[], NetworkPool]"
-    volumes: "Callable[[], Volumes]"
+    volumes: "Callable[[Callable[[str], None], Callable[[], tuple[bytes, ...]]], Volumes]"
     remotes: "Callable[[], tuple[StepRemote, ...]]"
     scopes: Scopes
     ca_certs: "Callable[[str], CaCertificates | None]"

@@ -1,5 +1,6 @@
 """`Workshop`: the crew and everything that its threads share, made when the first step needs it and put away when the build ends."""
 
+import time
 from _thread import allocate_lock
 
 from chandlery.buildcache.records import RecordStore
@@ -7,6 +8,7 @@ from chandlery.engine.contexts import Contexts
 from chandlery.engine.crew import Crew
 from chandlery.engine.request import BuildRequest
 from chandlery.engine.tools import Tools
+from chandlery.errors import Cancelled
 from chandlery.graph.op import CopyAction, FileOp
 from chandlery.graph.vertex import Vertex
 from chandlery.oci import platform
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from chandlery.runtime.network import NetworkPool
-    from chandlery.volume.volumes import Volumes
+    from chandlery.engine.volume_use import VolumeUse
+    from chandlery.graph.op import ExecOp
+    from chandlery.runtime.secrets import Secrets
+    from chandlery.volume.sharing import VolumeReport
     from chandlery.worker.exec_op import StepRunner
     from chandlery.worker.launcher import Launcher
     from chandlery.worker.local import LocalWorker
@@ -26,7 +31,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-MACHINE_SCOPE = "machine"
+
+def patience_s(request: BuildRequest, failure: BaseException | None) -> float | None:
+    """How long the end of a build waits for what is being published; one that was stopped doesn't wait."""
+    if failure is not None and (isinstance(failure, Cancelled) or not isinstance(failure, Exception)):
+        return 0.0
+    return request.cache_publish_timeout_s
 
 
 class Workshop:
@@ -42,8 +52,10 @@ class Workshop:
         records: RecordStore,
         *,
         created_s: int | None,
+        warn: "Callable[[str], None]",
         networks_early: bool = False,
     ) -> None:
+        self._warn = warn
         self._request = request
         self._tools = tools
         self._forms = forms
@@ -57,14 +69,17 @@ class Workshop:
         self._mounter: Mounter | None = None
         self._launcher: Launcher | None = None
         self._network: NetworkPool | None = None
-        self._volumes: Volumes | None = None
+        self._volume_use: VolumeUse | None = None
+        self._secrets: Secrets | None = None
+        self.volume_reports: tuple[VolumeReport, ...] = ()
+        self.waited_s = 0.0
         self.crew = Crew(prepare=self._prepare, cancelled=tools.stop, max_at_once=tools.max_steps)
 
     def __enter__(self) -> "Workshop":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """No thread, mount, process or namespace of the build is left afterwards."""
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        """No thread, mount, process or namespace of the build is left afterwards. `waited_s` is how long that took because something was published."""
         try:
             self.crew.close()
         finally:
@@ -74,9 +89,10 @@ class Workshop:
                 if self._network is not None:
                     self._network.close()
             finally:
-                if self._volumes is not None:
-                    self._volumes.forget(self._tools.session)
-                    self._volumes.settle()
+                if self._volume_use is not None:
+                    began_s = time.monotonic()
+                    self.volume_reports = self._volume_use.close(patience_s(self._request, failure))
+                    self.waited_s = time.monotonic() - began_s
 
     def mounter(self) -> "Mounter":
         with self._lock:
@@ -86,7 +102,6 @@ class Workshop:
         """What makes the results of steps."""
         with self._lock:
             if self._worker is None:
-                from chandlery.runtime.secrets import Secrets
                 from chandlery.worker.local import LocalWorker
 
                 self._worker = LocalWorker(
@@ -96,13 +111,19 @@ class Workshop:
                     forms=self._forms,
                     mounter=self._made_mounter(),
                     runner=self._step_runner,
-                    secrets=Secrets(self._request.secrets, self._tools.environment),
+                    secrets=self._made_secrets(),
                     context=self._contexts.get,
                     previous=self._previous,
                     created_ns=self._created_ns,
                     keeps_volumes=self._request.keeps_volumes,
                 )
             return self._worker
+
+    def expect(self, op: "ExecOp") -> None:
+        """A step with cache volumes will run, as soon as what it stands on is there."""
+        with self._lock:
+            use = self._made_volume_use()
+        use.expect(op)
 
     def alone(self, work: "Callable[[], T]") -> "T":
         """Do one thing in the crew, and wait for it."""
@@ -153,13 +174,12 @@ class Workshop:
             return self._runner
 
     def _make_runner(self) -> "StepRunner":
-        from chandlery.runtime.secrets import Secrets, mount_memory
+        from chandlery.runtime.secrets import mount_memory
         from chandlery.worker.exec_op import DEFAULT_HOSTNAME, StepConditions, StepRunner
         from chandlery.worker.launcher import Launcher
-        from chandlery.worker.step_mounts import VolumePolicy
 
         request, tools = self._request, self._tools
-        self._network, self._volumes = self._network or tools.network(), tools.volumes()
+        self._network, use = self._network or tools.network(), self._made_volume_use()
         # bundles, and the copies that runtimes make of them, hold the secrets that steps see as variables
         memory = tools.session.scratch("o")
         mount_memory(memory)
@@ -170,15 +190,33 @@ class Workshop:
             mounter=self._made_mounter(),
             launcher=self._launcher,
             network=self._network,
-            volumes=self._volumes,
-            policy=VolumePolicy(request.cache_scope or MACHINE_SCOPE, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off"),
-            secrets=Secrets(request.secrets, tools.environment),
+            volumes=use.volumes(),
+            policy=use.policy,
+            secrets=self._made_secrets(),
             conditions=StepConditions(
                 request.limits, request.shm_size_bytes, request.ulimits, dict(request.build_args).get("BUILDKIT_SANDBOX_HOSTNAME") or DEFAULT_HOSTNAME
             ),
             ca_certs=tools.ca_certs(request.ca_certs),
             cancelled=self.crew.cancelled,
         )
+
+    def _made_secrets(self) -> "Secrets":
+        if self._secrets is None:
+            from chandlery.runtime.secrets import Secrets
+
+            self._secrets = Secrets(self._request.secrets, self._tools.environment)
+        return self._secrets
+
+    def _made_volume_use(self) -> "VolumeUse":
+        if self._volume_use is None:
+            from chandlery.engine.volume_use import VolumeUse, volume_scope
+            from chandlery.worker.step_mounts import VolumePolicy
+
+            tools, secrets = self._tools, self._made_secrets()
+            scope = volume_scope(self._request, tools.scopes)
+            policy = VolumePolicy(scope, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off")
+            self._volume_use = VolumeUse(lambda: tools.volumes(self._warn, secrets.lent), policy, tools.session)
+        return self._volume_use
 
     def _previous(self, vertex: Vertex) -> str:
         """The snapshot that the same COPY of a context made last time, leased, as a directory; "" if there is none."""

@@ -33,12 +33,18 @@ class Secrets:
     def __init__(self, sources: "Iterable[SecretSource]", environment: "Mapping[str, str]") -> None:
         self._sources = {source.id: source for source in sources}
         self._environment = environment
+        self._lent: dict[str, bytes] = {}
+
+    def lent(self) -> tuple[bytes, ...]:
+        """The values that steps were given so far: what holds one of them must not leave this machine."""
+        return tuple(self._lent.values())
 
     def read(self, secret_id: str, *, is_required: bool) -> bytes | None:
         """Its value; None where it isn't offered and not required. Raises RequestError "request.missing-secret"."""
         source = self._sources.get(secret_id)
         if source is not None:
-            return self._load(source)
+            self._lent[secret_id] = data = self._load(source)
+            return data
         if is_required:
             raise RequestError(
                 f"the step requires secret {secret_id!r}, which this build wasn't given",

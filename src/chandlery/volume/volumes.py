@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.committing import CommitReport
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
-    from chandlery.volume.sharing import VolumeSharing
+    from chandlery.volume.sharing import VolumeReport, VolumeSharing
     from chandlery.volume.tree import Entry
 
 
@@ -66,10 +66,15 @@ class Volumes:
         request = attaching.AttachRequest(
             key, sharing, mode, uid, gid, seed_directory, starts_empty, is_read_only=read_only, is_plain=plain, stubs=stubs, on_wait=on_wait
         )
-        if self._sharing is not None and not plain:
-            self._sharing.pull_once(key)
+        if not plain and not starts_empty:
+            self.fetch(key)
         with faults.translated(self._store.root):
             return attaching.attach(self._store, session, request, self._deletions)
+
+    def fetch(self, key: VolumeKey) -> None:
+        """Bring a volume up to date with what others published, once a build; whoever comes second waits for the first. Raises nothing."""
+        if self._sharing is not None:
+            self._sharing.pull_once(key)
 
     def commit(self, attachment: "Attachment", *, succeeded: bool) -> "CommitReport":
         """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left.
@@ -98,6 +103,13 @@ class Volumes:
 
         attachment.release()
         committing.throw_away(attachment)
+
+    def close(self, timeout_s: float | None) -> "tuple[VolumeReport, ...]":
+        """Wait, at most so long (None: as long as it takes), for what is being published. What of which volume was shared in this build."""
+        if self._sharing is None:
+            return ()
+        self._sharing.close(timeout_s)
+        return self._sharing.report()
 
     def forget(self, session: "Session") -> None:
         """A build is over: what its steps deleted from volumes is there again for the next."""

@@ -138,6 +138,12 @@ class StepMounts:
         return [RuntimeMount(item.target, files.add(data, uid=item.uid, gid=item.gid, mode=item.mode), is_read_only=True)]
 
 
+def volume_keys(wanted: "Sequence[Mount]", policy: VolumePolicy) -> tuple[VolumeKey, ...]:
+    """The volumes that a step sees as the others left them."""
+    ids = sorted({item.id for item in wanted if isinstance(item, CacheMount)} - policy.plain_ids)
+    return tuple(VolumeKey(policy.scope, name, policy.platform) for name in ids)
+
+
 def required_secrets(wanted: "Sequence[Mount]") -> tuple[str, ...]:
     """The ids of the secrets without which the step must not run."""
     return tuple(item.id for item in wanted if isinstance(item, SecretMount) and item.is_required)
