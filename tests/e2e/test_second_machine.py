@@ -37,10 +37,10 @@ class Machines:
 
 
 @pytest.fixture(params=["directory", "registry"])
-def machines(request, builder, busybox_archive):
+def machines(request, registry, builder, busybox_archive):
     if request.param == "directory":
         return Machines(builder, busybox_archive, f"file://{builder.directory}/share")
-    return Machines(builder, busybox_archive, f"registry://{request.getfixturevalue('registry')}/{builder.directory.name.lower()}" + "/{scope}")
+    return Machines(builder, busybox_archive, f"registry://{registry}/{builder.directory.name.lower()}" + "/{scope}")
 
 
 def test_volume_of_another_machine_is_there(machines):

@@ -40,5 +40,14 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
             "scope": result.cache.scope, "reads": list(result.cache.reads), "reason": result.cache.reason, "remotes": list(result.cache.remotes),
             "steps_published": result.cache.steps_published, "bytes_published": result.cache.bytes_published,
             "not_published": list(result.cache.unpublished), "why": result.cache.why,
+            "volumes": [
+                {
+                    "name": volume.name, "platform": volume.platform, "sources": [{"remote": remote, "scope": scope} for remote, scope in volume.sources],
+                    "files_fetched": volume.files_fetched, "bytes_fetched": volume.bytes_fetched,
+                    "files_published": volume.files_published, "bytes_published": volume.bytes_published,
+                    "left_out": list(volume.left_out), "not_published": volume.not_published,
+                }
+                for volume in result.cache.volumes
+            ],
         }  # fmt: skip
     return document

@@ -26,7 +26,10 @@ from chandlery.worker.results import ContextFiles, HttpFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chandlery.content.layout import StoreLayout
+    from chandlery.engine.steps import StepBook
     from chandlery.events import EventSink
     from chandlery.runtime.process import ExitStatus
 

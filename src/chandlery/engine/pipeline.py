@@ -24,7 +24,7 @@ from chandlery.engine.steps import StepBook
 from chandlery.engine.tasks import BuildTasks
 from chandlery.engine.tools import Tools
 from chandlery.engine.workshop import Workshop, patience_s
-from chandlery.errors import Cancelled, ChandleryError, InputError
+from chandlery.errors import ChandleryError, InputError
 from chandlery.events import BuildFinished, BuildStarted, EventSink
 from chandlery.frontend.dockerfile.excerpt import render
 from chandlery.frontend.dockerfile.instructions import Dockerfile

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from chandlery.runtime.network import NetworkPool
     from chandlery.engine.volume_use import VolumeUse
     from chandlery.graph.op import ExecOp
+    from chandlery.runtime.network import NetworkPool
     from chandlery.runtime.secrets import Secrets
     from chandlery.volume.sharing import VolumeReport
     from chandlery.worker.exec_op import StepRunner

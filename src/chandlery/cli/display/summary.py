@@ -41,6 +41,10 @@ def _cache(cache: "CacheReport") -> list[str]:
     lines = [f" cache   scope {harmless(cache.scope)} ({harmless(cache.reason)})"]
     if cache.steps_published:
         lines.append(f" shared  {cache.steps_published} steps, {size_text(cache.bytes_published)}")
+    for volume in cache.volumes:
+        fetched = f"{volume.files_fetched} files fetched ({size_text(volume.bytes_fetched)})" if volume.files_fetched else "nothing fetched"
+        published = f"{volume.files_published} shared ({size_text(volume.bytes_published)})" if volume.files_published else "nothing to share"
+        lines.append(f" volume  {harmless(volume.name)}: {fetched}, {'not shared' if volume.not_published else published}")
     if cache.unpublished:
         lines.append(f" not shared: {'; '.join(harmless(name) for name in cache.unpublished)}")
     return lines
