@@ -65,3 +65,16 @@ def test_second_push_of_the_same_image_moves_nothing(fake, context, tmp_path):
     for _ in range(2):
         result = build_on(str(tmp_path / "one"), context, "FROM scratch\nCOPY a /a\n", f"{fake.host}/base:1")
     assert result.bytes_moved == 0
+
+
+def test_image_of_the_store_has_the_files_of_its_base(fake, context, tmp_path):
+    base = f"{fake.host}/base:1"
+    build_on(str(tmp_path / "one"), context, "FROM scratch\nCOPY a /a\n", base)
+    settings = Settings({}, str(tmp_path / "two"))
+    request = BuildRequest(context=context, dockerfile_text=f"FROM {base}\nCOPY a /b\n", tags=("app:1",))
+    first = build(request, settings=settings)
+    assert first.bytes_moved > 500_000
+    again = build(request, settings=settings)
+    assert again.bytes_moved == 0
+    fake.manifests.clear()
+    build(BuildRequest(dockerfile_text="FROM app:1\nCOPY --from=app:1 /a /c\n", outputs=(Output(OutputKind.CACHE_ONLY),)), settings=settings)

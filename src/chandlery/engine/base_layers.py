@@ -56,6 +56,10 @@ class BaseLayers:
         """Whether an image of this build has the layer."""
         return any(diff_id in image.config.diff_ids for image, _ in self._images)
 
+    def is_away(self, diff_id: str) -> bool:
+        """Whether a registry has the layer and this machine doesn't have its files."""
+        return any(diff_id in image.config.diff_ids and not image.is_local for image, _ in self._images) and not self._source.has_layer(diff_id)
+
     def blob(self, diff_id: str) -> Descriptor | None:
         """A layer's blob as its registry has it, not fetched; None for layers of images that were made here."""
         for image, _ in self._images:

@@ -32,7 +32,8 @@ class LayerSources:
         return self._remote.knows(diff_id) and not self._base.has(diff_id)
 
     def is_away(self, diff_id: str) -> bool:
-        return self.knows(diff_id) and self._remote.is_away(diff_id)
+        """Whether the layer's files are to be had, but not here."""
+        return self._remote.is_away(diff_id) if self.knows(diff_id) else self._base.is_away(diff_id)
 
     def blob(self, diff_id: str) -> Descriptor | None:
         return self._remote.blob(diff_id) if self.knows(diff_id) else self._base.blob(diff_id)

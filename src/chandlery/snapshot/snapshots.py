@@ -133,6 +133,10 @@ class SnapshotStore:
         """A snapshot of the layer `diff_id`, leased to `session`; None if there is none here."""
         return self.by_diff_ids((diff_id,), session)[0]
 
+    def has_diff_id(self, diff_id: str) -> bool:
+        """Whether a snapshot of the layer is here now; leases nothing."""
+        return any(self._is_there(row[0]) for row in self._store.db.read("SELECT id FROM snapshot WHERE diff_id = ?", (diff_id,)))
+
     def by_diff_ids(self, diff_ids: "Sequence[str]", session: "Session") -> list[str | None]:
         """As by_diff_id for many layers, in one transaction."""
         found: list[str | None] = []

@@ -125,6 +125,10 @@ class ImageSource:
             found |= fetch.all(by_diff_id)
         return tuple(snapshot for diff_id in diff_ids if (snapshot := found[diff_id]) is not None)
 
+    def has_layer(self, diff_id: str) -> bool:
+        """Whether the layer's files are on this machine."""
+        return self._snapshots.has_diff_id(diff_id)
+
     def has_snapshot(self, snapshot: str) -> bool:
         try:
             return bool(self._snapshots.path(snapshot))

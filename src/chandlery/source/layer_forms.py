@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Send = Callable[[], StreamedBlob]
 
     class Elsewhere(Protocol):
-        """Layers that registries and shared caches are known to have, by diff id. `knows`: another machine's step made it."""
+        """Layers that registries and shared caches are known to have, by diff id. `knows`: another machine's step made it; `is_away`: its files aren't here."""
 
         def knows(self, diff_id: str) -> bool: ...
 
@@ -93,13 +93,13 @@ class LayerForms:
         return layer.snapshot or self._fetch(layer.diff_id)
 
     def bring(self, files: FileSystem) -> None:
-        """Fetch layers that other machines made, as an image in the store needs them. Raises Lost."""
+        """Fetch layers whose files are elsewhere, base images' and other machines', as an image in the store needs them. Raises Lost."""
         for layer in files.layers:
             if self.is_away(layer):
                 self._fetch(layer.diff_id)
 
     def is_away(self, layer: LayerRef) -> bool:
-        """Whether another machine made the layer and its files aren't here."""
+        """Whether the layer's files are to be fetched first."""
         return self._elsewhere is not None and bool(layer.diff_id) and self._elsewhere.is_away(layer.diff_id)
 
     def localised(self, files: FileSystem) -> FileSystem:
