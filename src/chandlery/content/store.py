@@ -28,6 +28,12 @@ class Store:
     def root(self) -> str:
         return self.layout.root
 
+    @property
+    def home(self) -> str:
+        """What a copy of this store doesn't have: the boot and the directory that it lives in. A cloned disk or a restored one has another home."""
+        found = os.stat(self.root)
+        return f"{self.boot_id}:{found.st_dev:x}:{found.st_ino:x}"
+
     @classmethod
     def open(cls, root: str) -> "Store":
         """Open the store at `root`, made if absent.

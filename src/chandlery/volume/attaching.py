@@ -219,7 +219,7 @@ def _seed(store: "Store", attachment: Attachment, seed_directory: str) -> None:
     by = EMPTY_VECTOR.advanced(version.slot, version.sequence)
     layer = Layer(name, len(captured.entries), captured.size_bytes, by, store.boot_id)
     with store.db.transaction(durable=False) as tx:
-        advance(tx, attachment.volume_id, Head(), Head(1, version.slot, by, version.lamport, (layer,)))
+        advance(tx, attachment.volume_id, Head(), Head(1, version.slot, by, version.lamport, (layer,), home=store.home))
 
 
 def _attach_plain(store: "Store", session: "Session", request: AttachRequest) -> Attachment:

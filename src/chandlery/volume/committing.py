@@ -15,9 +15,9 @@ from chandlery.values import replace, value
 from chandlery.volume import adapting, attaching, capture, materialise
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.deletions import Deletions
-from chandlery.volume.head import FIND_BY_ID, Head, Layer, VolumeRow, advance, fresh_slot, volume_row
+from chandlery.volume.head import FIND_BY_ID, Head, Layer, VolumeRow, advance, slot_of, volume_row
 from chandlery.volume.merge import losers
-from chandlery.volume.tree import EMPTY_VECTOR, Delta, Entry, Version, VersionVector
+from chandlery.volume.tree import EMPTY_VECTOR, MAX_COUNT, Delta, Entry, Version, VersionVector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
         return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
     trash = f"{attachment.scratch}/t"
     os.mkdir(trash)
-    expected = _version(attachment, attachment.base)
+    expected = _version(attachment, attachment.base, store.home)
     captured = capture.capture(attachment.upper, attachment.lowers, expected, shared=attachment.shared, stubs=attachment.stubs, trash=trash)
     reach("volume.captured")
     if not attachment.starts_empty:
@@ -77,7 +77,7 @@ def _publish(store: "Store", attachment: Attachment, captured: capture.Captured,
     """With the volume's commit lock held, so that nobody else's delta comes in between (a fold may: it changes no content)."""
     found = current(store, attachment.volume_id)
     head = found.head if found is not None else Head()
-    version = _version(attachment, head)
+    version = _version(attachment, head, store.home)
     entries = captured.entries
     if entries[0].version != version:
         entries = tuple([replace(entry, version=version) for entry in entries])
@@ -102,10 +102,11 @@ def _merged(attachment: Attachment, entries: tuple[Entry, ...], version: Version
     return materialise.give_way(attachment.upper, entries, lost) if lost else entries
 
 
-def _version(attachment: Attachment, head: Head) -> Version:
+def _version(attachment: Attachment, head: Head, home: str) -> Version:
     """What the delta is called if `head` is the head when it is committed."""
-    slot = head.slot or fresh_slot()
-    return Version(0 if attachment.starts_empty else attachment.base.lamport + 1, slot, head.vector.count(slot) + 1)
+    slot = slot_of(head, home)
+    lamport = min(attachment.base.lamport + 1, MAX_COUNT)
+    return Version(0 if attachment.starts_empty else lamport, slot, head.vector.count(slot) + 1)
 
 
 def _seen(attachment: Attachment) -> VersionVector:
@@ -140,6 +141,7 @@ def _put_on_top(store: "Store", volume_id: str, layer: Layer, version: Version) 
             max(head.lamport, version.lamport),
             (*head.layers, layer),
             head.tombstones,
+            store.home,
         )
         advance(tx, volume_id, head, after)
         reach("volume.advancing")

@@ -48,7 +48,10 @@ class Layer:
 
 @value
 class Head:
-    """One generation. `number` counts the changes of the head on this machine; 0 is a volume that holds nothing yet."""
+    """One generation. `number` counts the changes of the head on this machine; 0 is a volume that holds nothing yet.
+
+    `slot` is the name under which deltas are numbered, in the store whose `home` it is: two copies of a store would number different deltas alike.
+    """
 
     number: int = 0
     slot: str = ""
@@ -56,6 +59,7 @@ class Head:
     lamport: int = 0
     layers: tuple[Layer, ...] = ()
     tombstones: tuple[tuple[str, VersionVector], ...] = ()
+    home: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -124,11 +128,17 @@ def fresh_slot() -> str:
     return time.strftime("w%G-%V-", time.gmtime()) + fresh_name()
 
 
+def slot_of(head: Head, home: str) -> str:
+    """The slot under which the store of that home goes on: its own, or a new one where the head was drawn elsewhere."""
+    return head.slot if head.slot and head.home == home else fresh_slot()
+
+
 def encode_head(head: Head) -> str:
     return canonical.encode(
         {
             "format": FORMAT,
             "slot": head.slot,
+            "home": head.home,
             "vector": encode_vector(head.vector),
             "lamport": head.lamport,
             "layers": [_encode_layer(layer) for layer in head.layers],
@@ -149,6 +159,7 @@ def decode_head(number: int, text: str | None) -> Head:
         document["lamport"],
         tuple([_decode_layer(layer) for layer in document["layers"]]),
         tuple(sorted((decode_path(path), decode_vector(vector)) for path, vector in document["tombstones"].items())),
+        document.get("home", ""),
     )
 
 

@@ -8,6 +8,7 @@ Files appear by rename of a temporary name in the same directory, which is atomi
 
 import hashlib
 import os
+import stat
 from urllib.parse import quote
 
 from chandlery.errors import NotFound, RegistryError
@@ -19,6 +20,7 @@ from chandlery.volume.protocol import HeadName
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import BinaryIO
 
 MAX_HEAD_BYTES = 4 << 20
 _PIECE = 1 << 20
@@ -43,7 +45,7 @@ class DirectoryRemote:
 
     def read_head(self, head: HeadName) -> bytes:
         try:
-            with open(f"{self._heads}/{head.slot}@{head.digest}", "rb") as file:
+            with _open(f"{self._heads}/{head.slot}@{head.digest}") as file:
                 data = file.read(MAX_HEAD_BYTES + 1)
         except FileNotFoundError as gone:
             raise NotFound(f"head {head.slot} is gone from {self.name}", code="volume.head-gone") from gone
@@ -100,8 +102,17 @@ class DirectoryRemote:
             raise
 
     def read_range(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> bytes:  # noqa: ARG002 (the protocol's)
-        with open(f"{self._blobs}/{digest.hex}", "rb") as file:
+        with _open(f"{self._blobs}/{digest.hex}") as file:
             data = os.pread(file.fileno(), size_bytes, start)
         if len(data) != size_bytes:
             raise RegistryError(f"blob {digest} of {self.name} is cut short", code="volume.short-blob", hint="delete the file")
         return data
+
+
+def _open(path: str) -> "BinaryIO":
+    """A file that somebody else may have put there: a pipe must not stop us, a link not lead elsewhere."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise RegistryError(f"{os.path.basename(path)} is no file", code="volume.not-a-file", hint="remove it")
+    return file

@@ -6,7 +6,6 @@ larger. `absorbed` names the slots whose packs and vectors are in here, so that 
 
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
-from chandlery.oci.digest import Digest
 from chandlery.values import value
 from chandlery.volume import pack, table_check
 from chandlery.volume.pack import PackRef
@@ -72,6 +71,8 @@ def encode(head: RemoteHead) -> bytes:
 def decode(data: bytes) -> RemoteHead:
     """Raises StoreError (volume.format, volume.bad-table, volume.bad-head), and ValueError, KeyError or TypeError for what is no such document."""
     document = check_format(table_check.parse(data))
+    if not isinstance(document["packs"], list) or not isinstance(document["absorbed"], list):
+        raise StoreError("the head of a cache volume is malformed", code="volume.bad-head")
     packs = tuple([pack.decode_ref(item) for item in document["packs"]])
     tombstones = tuple(sorted((decode_path(path), decode_vector(vector)) for path, vector in document["tombstones"].items()))
     head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, tombstones, tuple(document["absorbed"]))
@@ -83,9 +84,10 @@ def decode(data: bytes) -> RemoteHead:
 
 
 def _united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
-    packs: dict[Digest, PackRef] = {item.digest: item for item in (*one.packs, *other.packs)}
+    # by all that is said of them: a head must not hide a pack by naming its blob with another table
+    packs = tuple(dict.fromkeys((*one.packs, *other.packs)))
     tombstones = dict(one.tombstones)
     for path, vector in other.tombstones:
         tombstones[path] = tombstones.get(path, EMPTY_VECTOR).joined(vector)
     vector, lamport = one.vector.joined(other.vector), max(one.lamport, other.lamport)
-    return RemoteHead(vector, lamport, tuple(packs.values()), tuple(sorted(tombstones.items())), ())
+    return RemoteHead(vector, lamport, packs, tuple(sorted(tombstones.items())), ())

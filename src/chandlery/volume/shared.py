@@ -13,7 +13,7 @@ from chandlery.errors import NoSpace, StoreError
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
 from chandlery.volume import attaching, committing, fetch, materialise, pack, remote_head
-from chandlery.volume.head import FIND, FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, volume_row
+from chandlery.volume.head import FIND, FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import merge, view
 from chandlery.volume.pack import PackRef, Table
@@ -188,9 +188,9 @@ def _merge_in(
         os.mkdir(new, 0o700)
         attachment.hold(new)
         fetched = fetch.build_tree(remote, wanted, tables, f"{new}/{materialise.TREE}")
-        lacking = {item.digest for item in fetched.missing} | {item.digest for item in theirs.packs if item not in tables and not item.by <= row.head.vector}
-        vector = _complete(row.head.vector, theirs, [item for item in theirs.packs if item.digest in lacking])
-        _put_on_top(store, row, fetched.entries, new, vector, theirs.lamport)
+        lacking = [*fetched.missing, *(item for item in theirs.packs if item not in tables and not item.by <= row.head.vector)]
+        vector = _complete(row.head.vector, theirs, lacking)
+        _put_on_top(store, row, fetched.entries, new, vector, theirs)
         files = [entry for entry in fetched.entries if not entry.is_directory]
         return PullReport(len(files), sum(entry.size for entry in files), warnings=(*warnings, *fetched.warnings))
     finally:
@@ -230,7 +230,7 @@ def _complete(vector: VersionVector, theirs: RemoteHead, lacking: list[PackRef])
     return vector.joined(VersionVector(tuple([(slot, count) for slot, count in theirs.vector.seen if slot not in held_back])))
 
 
-def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, lamport: int) -> None:
+def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, theirs: RemoteHead) -> None:
     layers: tuple[Layer, ...] = ()
     if any(not entry.is_directory for entry in entries) or (entries and not row.head.layers):
         materialise.write_table(new, entries)
@@ -242,5 +242,7 @@ def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new:
     with store.db.transaction(durable=False) as tx:
         head = volume_row(tx.execute(FIND_BY_ID, (row.id,))[0]).head
         # the commit lock is held: only a fold can have come in between, which changes no content
-        after = replace(head, number=head.number + 1, vector=vector, lamport=max(head.lamport, lamport), layers=(*head.layers, *layers))
-        advance(tx, row.id, head, replace(after, slot=head.slot or fresh_slot()))
+        after = replace(head, number=head.number + 1, vector=vector, lamport=max(head.lamport, theirs.lamport), layers=(*head.layers, *layers))
+        # somebody else goes under this store's slot: a copy of it, which must not be taken for it
+        is_copied = theirs.vector.count(head.slot) > head.vector.count(head.slot)
+        advance(tx, row.id, head, replace(after, slot=fresh_slot() if is_copied else slot_of(head, store.home), home=store.home))

@@ -125,8 +125,9 @@ class VolumeSharing:
             self._note(key)
             self._warn(f"cache volume {key.name} was not fetched: {broken}")
             return
-        for warning in found.warnings:
-            self._warn(f"cache volume {key.name} was not fetched whole: {warning}")
+        if found.warnings:
+            others = f" (and {len(found.warnings) - 1} more)" if len(found.warnings) > 1 else ""
+            self._warn(f"cache volume {key.name} was not fetched whole: {found.warnings[0]}{others}")
         with self._turn:
             if place is not self._target or scope != self._scopes.write:
                 self._elsewhere[key] = self._elsewhere.get(key, EMPTY_VECTOR).joined(found.vector)

@@ -10,7 +10,7 @@ import os
 
 from chandlery.errors import StoreError
 from chandlery.volume import nodes
-from chandlery.volume.tree import Entry, EntryType, Version, VersionVector
+from chandlery.volume.tree import MAX_COUNT, Entry, EntryType, Version, VersionVector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ MAX_ENTRIES = 400_000
 MAX_VALUES = 8_000_000
 MAX_PATH_BYTES = 3500
 MAX_TARGET_BYTES = 4095
-# numbers of deltas: nobody counts that far, and sums of them are still exact in any JSON library
-MAX_COUNT = 1 << 53
 # what the packs of one head may hold, expanded
 MAX_PLAIN_BYTES = 1 << 40
 _MAX_SLOT = 100

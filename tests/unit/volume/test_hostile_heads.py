@@ -1,0 +1,260 @@
+"""Heads that somebody made to do harm, and machines that aren't who they were: honest additions stay, the build goes on, one warning says why."""
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+from tests.fakes import packs
+from tests.fakes.machine import KEY, Machine
+from tests.fakes.packs import Forgery
+
+from chandlery.errors import StoreError
+from chandlery.oci.digest import sha256
+from chandlery.values import replace
+from chandlery.volume import remote_head
+from chandlery.volume.protocol import HeadName
+from chandlery.volume.remote_directory import DirectoryRemote
+from chandlery.volume.tree import MAX_COUNT, VersionVector
+
+JARS = {name: name.encode() * 2000 for name in ("a.jar", "b.jar", "c.jar", "d.jar")}
+
+
+@pytest.fixture
+def remote(tmp_path):
+    return DirectoryRemote(str(tmp_path / "share"), KEY)
+
+
+@pytest.fixture
+def machines(tmp_path, remote):
+    with Machine(tmp_path / "one", remote) as one, Machine(tmp_path / "two", remote) as two:
+        yield one, two
+
+
+def jars(*names):
+    return {f"{name}.jar": JARS[f"{name}.jar"] for name in names}
+
+
+def plain_head(**changes):
+    document = {"format": 1, "vector": {"w1": 1}, "lamport": 1, "packs": [], "tombstones": {}, "absorbed": []}
+    return json.dumps({**document, **changes}).encode()
+
+
+def some_pack(**changes):
+    table = {"offset": 10, "size": 10, "sha256": "0" * 64}
+    return {"digest": str(sha256(b"")), "size": 100, "table": table, "by": {"w1": 1}, **changes}
+
+
+BAD_HEADS = [
+    b"",
+    b"[" * 100_000,
+    b"\xff{}",
+    b"null",
+    b"[]",
+    plain_head(format=2),
+    plain_head(requires=["tree"]),
+    plain_head(vector={"w1": 1 << 63}),
+    plain_head(vector={"w1": -1}),
+    plain_head(vector={"w1": "1"}),
+    plain_head(vector={"w1": True}),
+    plain_head(vector={"": 1}),
+    plain_head(vector={"w\n": 1}),
+    plain_head(vector=[["w1", 1]]),
+    plain_head(lamport=1 << 63),
+    plain_head(lamport=-1),
+    plain_head(lamport=1.5),
+    plain_head(lamport="1"),
+    plain_head(lamport=None),
+    plain_head(tombstones={"..": {"w1": 1}}),
+    plain_head(tombstones={"a": {"w1": 1.5}}),
+    plain_head(tombstones={"a": 7}),
+    plain_head(tombstones=[]),
+    plain_head(absorbed=7),
+    plain_head(absorbed=[7]),
+    plain_head(absorbed=["../../x"] * 2 + ["a" * 1000]),
+    plain_head(packs={}),
+    plain_head(packs=[some_pack()] * 65),
+    plain_head(packs=[some_pack(digest="../../../etc/passwd")]),
+    plain_head(packs=[some_pack(digest=7)]),
+    plain_head(packs=[some_pack(size=-1)]),
+    plain_head(packs=[some_pack(size=1 << 70)]),
+    plain_head(packs=[some_pack(table={"offset": 95, "size": 10, "sha256": ""})]),
+    plain_head(packs=[some_pack(table={"offset": -5, "size": 10, "sha256": ""})]),
+    plain_head(packs=[some_pack(size=1 << 40, table={"offset": 0, "size": 1 << 39, "sha256": ""})]),
+    plain_head(packs=[some_pack(by={"w1": 1 << 63})]),
+    plain_head(packs=[some_pack(by=7)]),
+    plain_head(packs=[7]),
+]
+
+
+@pytest.mark.parametrize("document", BAD_HEADS, ids=range(len(BAD_HEADS)))
+def test_a_head_that_can_not_be_is_left_alone_and_said_once(tmp_path, remote, machines, document):
+    one, two = machines
+    one.build(jars("a"))
+    bad = remote.put_head("w2026-01-bad", document, [])
+    assert two.build(jars("b")) == jars("a")
+    assert one.sees() == jars("a", "b")
+    assert bad in remote.heads(), "whoever can't read a head doesn't delete it"
+    # of two pulls and a publication of each machine only the pulls are told of
+    assert len(two.warnings) == 1
+    assert "w2026-01-bad" in two.warnings[0]
+
+
+@pytest.mark.parametrize("document", [plain_head(vector=3), plain_head(lamport=[]), plain_head(format=2), b"{"])
+def test_what_is_wrong_with_a_head_has_a_code(document):
+    with pytest.raises((StoreError, ValueError, KeyError, TypeError, AttributeError)) as caught:
+        remote_head.decode(document)
+    assert getattr(caught.value, "code", "volume.").startswith("volume.")
+
+
+def test_a_head_that_counted_to_the_end_stops_nobody(tmp_path, remote, machines):
+    """The largest numbers that are believed; whoever goes on from there must still be understood."""
+    one, two = machines
+    one.build(jars("a"))
+    remote.put_head("w2026-01-end", plain_head(vector={"w2026-01-end": MAX_COUNT}, lamport=MAX_COUNT), [])
+    one.build(jars("b"))
+    two.build(jars("c"))
+    one.build(jars("d"))
+    assert one.sees() == two.sees() == JARS
+    assert one.warnings == two.warnings == []
+
+
+def test_a_head_that_claims_our_own_future_loses_nothing(remote, machines):
+    one, two = machines
+    one.build(jars("a"))
+    (name,) = remote.heads()
+    document = json.loads(remote.read_head(name))
+    (slot,) = document["vector"]
+    remote.put_head("w2026-01-liar", plain_head(vector={slot: 1000}, lamport=1000), [])
+    one.build(jars("b"))
+    assert two.sees() == jars("a", "b")
+
+
+def test_a_list_of_absorbed_slots_deletes_nothing_that_was_not_absorbed(remote, machines):
+    one, two = machines
+    one.build(jars("a"))
+    slots = [name.slot for name in remote.heads()]
+    remote.put_head("w2026-01-liar", plain_head(absorbed=slots), [])
+    two.build(jars("b"))
+    assert one.sees() == two.sees() == jars("a", "b")
+
+
+@pytest.mark.parametrize("slot", ["a-first", "z-last"])
+def test_a_head_that_names_another_s_blob_with_a_table_of_its_own_hides_nothing(remote, machines, slot):
+    one, two = machines
+    one.build(jars("a"))
+    (name,) = remote.heads()
+    (honest,) = remote_head.decode(remote.read_head(name)).packs
+    lie = replace(honest, table_at=0, table_bytes=50, table_sha256="0" * 64)
+    remote.put_head(slot, remote_head.encode(remote_head.RemoteHead(lie.by, 1, (lie,))), [])
+    assert two.build(jars("b")) == jars("a")
+    assert one.sees() == jars("a", "b")
+
+
+def test_tombstones_of_others_remove_only_what_their_author_had_seen(remote, machines):
+    one, two = machines
+    one.build(jars("a"))
+    (name,) = remote.heads()
+    vector = remote_head.decode(remote.read_head(name)).vector
+    one.build(jars("b"))
+    remote.put_head("w2026-01-rm", remote_head.encode(remote_head.RemoteHead(vector, 1, (), (("", vector),))), [])
+    assert two.sees() == jars("b")
+
+
+def test_strange_things_in_a_shared_directory_stop_nobody(tmp_path, remote, machines):
+    one, two = machines
+    one.build(jars("a"))
+    heads = os.path.join(remote._heads)
+    os.mkfifo(f"{heads}/w2026-01-fifo@{'0' * 64}")
+    os.mkdir(f"{heads}/w2026-01-dir@{'1' * 64}")
+    os.symlink("/dev/zero", f"{heads}/w2026-01-zero@{'2' * 64}")
+    os.symlink("nowhere", f"{heads}/w2026-01-dangling@{'3' * 64}")
+    with open(f"{heads}/w2026-01-cut@{'4' * 64}", "wb") as file:
+        file.write(b"{")
+    with open(os.fsencode(heads) + b"/w\xff@\xfe", "wb"), open(f"{heads}/README", "w"):
+        pass
+    assert two.build(jars("b")) == jars("a")
+    assert one.sees() == jars("a", "b")
+    assert ["(and 5 more)" in warning for warning in two.warnings] == [True]
+
+
+# machines that aren't who they were
+
+
+def test_a_cloned_disk_loses_nothing_of_either_copy(tmp_path, remote):
+    with Machine(tmp_path / "original", remote) as original:
+        original.build(jars("a"))
+    shutil.copytree(tmp_path / "original", tmp_path / "clone", symlinks=True)
+    with Machine(tmp_path / "original", remote) as original, Machine(tmp_path / "clone", remote) as clone:
+        original.build(jars("b"), publishes=False)
+        clone.build(jars("c"), publishes=False)
+        original.build({"x": b"x"})
+        clone.build({"y": b"y"})
+        assert original.sees() == clone.sees() == {**jars("a", "b", "c"), "x": b"x", "y": b"y"}
+        assert original.warnings == clone.warnings == []
+
+
+def test_a_disk_that_was_restored_loses_nothing_that_others_have(tmp_path, remote):
+    with Machine(tmp_path / "now", remote) as machine:
+        machine.build(jars("a"))
+    shutil.copytree(tmp_path / "now", tmp_path / "backup", symlinks=True)
+    with Machine(tmp_path / "now", remote) as machine:
+        machine.build(jars("b"))
+    shutil.rmtree(tmp_path / "now")
+    shutil.copytree(tmp_path / "backup", tmp_path / "now", symlinks=True)
+    with Machine(tmp_path / "now", remote) as machine, Machine(tmp_path / "other", remote) as other:
+        machine.build(jars("c"))
+        assert machine.sees() == other.sees() == jars("a", "b", "c")
+
+
+@pytest.mark.parametrize("hours", [-30, 30, 24 * 400])
+def test_a_clock_that_is_hours_off_decides_nothing(remote, machines, monkeypatch, hours):
+    one, two = machines
+    one.build({"index": b"first", **jars("a")})
+    right, shown = time.time, time.gmtime
+    monkeypatch.setattr(time, "time", lambda: right() + 3600 * hours)
+    monkeypatch.setattr(time, "gmtime", lambda *given: shown(*(given or (right() + 3600 * hours,))))
+    assert two.build({"index": b"second", **jars("b")})["index"] == b"first"
+    monkeypatch.undo()
+    assert one.build({"index": b"third", **jars("c")})["index"] == b"second"
+    assert one.sees() == two.sees() == {"index": b"third", **jars("a", "b", "c")}
+    assert one.warnings == two.warnings == []
+
+
+def test_a_later_version_and_this_one_share_a_remote(tmp_path, remote, machines):
+    """N+1 writes heads that N can't read: N goes on with what it can read, and neither merges nor deletes the others."""
+    one, two = machines
+    one.build(jars("a"))
+    later = remote.put_head("w2026-02-later", plain_head(format=2, tree="sha256:..."), [])
+    newer = remote.put_head("w2026-02-newer", plain_head(requires=["erofs"]), [])
+    for name in "bcd":
+        (one if name != "c" else two).build(jars(name))
+    assert one.sees() == two.sees() == JARS
+    assert {later, newer} <= set(remote.heads())
+    assert remote.read_head(HeadName(later.slot, later.digest)) == plain_head(format=2, tree="sha256:...")
+
+
+def test_what_a_later_version_adds_to_a_document_is_no_reason_to_refuse_it(tmp_path, remote, machines):
+    one, _ = machines
+    forgery = Forgery(str(tmp_path / "pack"), jars("a"))
+    forgery.document["made-by"] = {"version": 99}
+    forgery.row("a.jar")["hint"] = "hot"
+    blob, ref = forgery.seal()
+    packs.publish(remote, tmp_path, blob, ref)
+    (name,) = remote.heads()
+    document = json.loads(remote.read_head(name))
+    remote.delete_head(name)
+    remote.put_head("w2026-02-later", json.dumps({**document, "signature": "reserved", "packs": [{**document["packs"][0], "kind": "delta"}]}).encode(), [])
+    assert one.sees() == jars("a")
+    assert one.warnings == []
+
+
+def test_vectors_of_thousands_of_writers_are_read(remote, machines):
+    one, two = machines
+    one.build(jars("a"))
+    vector = VersionVector(tuple((f"w2026-01-{number:05}", 1) for number in range(20_000)))
+    remote.put_head("w2026-01-many", remote_head.encode(remote_head.RemoteHead(vector, 1)), [])
+    two.build(jars("b"))
+    assert one.sees() == jars("a", "b")
+    assert one.warnings == two.warnings == []
