@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from chandlery.content.store import Store
+from chandlery.volume.garbage import OTHER_FILES
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.volumes import Volumes
 
@@ -30,6 +31,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {sources!r})
 from chandlery.content.store import Store
+from chandlery.volume.garbage import OTHER_FILES
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.volumes import Volumes
 store = Store.open(sys.argv[1])
@@ -89,7 +91,7 @@ def test_commits_folds_and_removals_at_once_lose_nothing(store):
         thread.start()
     for number in range(10):
         add(volumes, store, f"gone-{number}")
-        assert volumes.remove_path(KEY, f"gone-{number}") == 1
+        assert volumes.remove_path(KEY, f"gone-{number}").files == 1
         volumes.settle()
     for thread in threads:
         thread.join(60)
@@ -144,5 +146,5 @@ def garbage(store, volumes):
         f"{volume}/{name}"
         for volume in os.listdir(store.layout.volumes)
         for name in os.listdir(f"{store.layout.volumes}/{volume}")
-        if f"{store.layout.volumes}/{volume}/{name}" not in named and not name.endswith("lock")
+        if f"{store.layout.volumes}/{volume}/{name}" not in named and name not in OTHER_FILES
     }

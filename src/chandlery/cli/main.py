@@ -1,7 +1,7 @@
 """The command line: finds the command, loads its module alone, and turns what it raises into a sentence and an exit status.
 
-A command module has `SUMMARY`, `add_arguments(parser)` and `run(arguments, settings) -> int`. Nothing else is imported before the command is known:
-`chandlery --version` must not pay for an engine.
+A command module has `SUMMARY`, `add_arguments(parser)` and `run(arguments, settings) -> int`. A command of several actions (GROUPS) is a package with such a
+module for each. Nothing else is imported before the command is known: `chandlery --version` must not pay for an engine.
 """
 
 import os
@@ -23,9 +23,22 @@ COMMANDS = {
     "load": "Read images from a file",
     "run": "Run a command in an image, to try it",
     "base": "Make base images from distribution packages",
+    "volume": "Look after cache volumes",
     "du": "Show what takes space in the store",
     "prune": "Free space in the store",
     "verify": "Check every record and blob of the store",
+}
+GROUPS = {
+    "volume": {
+        "ls": "List the cache volumes",
+        "show": "Show what a volume holds, who wrote it, and what it was good for",
+        "pull": "Fetch what others added to a volume",
+        "push": "Share what a volume holds",
+        "fork": "Start a scope's volume from another scope's",
+        "rm": "Remove a volume here, or a path in it everywhere",
+        "trim": "Remove what no build has read for a while",
+        "verify": "Read every file of the volumes, and repair what is damaged",
+    },
 }
 USAGE_STATUS = 2
 
@@ -67,14 +80,26 @@ def main(argv: list[str] | None = None) -> int:
         print(_help())
         return 0 if arguments else USAGE_STATUS
     if name not in COMMANDS:
-        return _unknown(name)
+        return _unknown(name, COMMANDS)
+    if name in GROUPS:
+        return _action(name, arguments[1:])
     return _run(name, arguments[1:])
+
+
+def _action(group: str, arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("--help", "-h", "help"):
+        print(_group_help(group))
+        return 0 if arguments else USAGE_STATUS
+    if name not in GROUPS[group]:
+        return _unknown(name, GROUPS[group], group)
+    return _run(f"{group} {name}", arguments[1:])
 
 
 def _run(name: str, arguments: list[str]) -> int:
     from chandlery.errors import ChandleryError
 
-    module = f"chandlery.cli.{name}"
+    module = f"chandlery.cli.{name.replace(' ', '.')}"
     try:
         __import__(module)
         command = sys.modules[module]
@@ -111,24 +136,37 @@ def _unforeseen(failure: Exception) -> int:
 
 
 def _help() -> str:
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name.ljust(width)}  {summary}" for name, summary in COMMANDS.items()]
     return (
         "Usage: chandlery COMMAND [OPTIONS]\n\nBuilds container images from source, without a daemon.\n\nCommands:\n"
-        + "\n".join(lines)
+        + _listed(COMMANDS)
         + "\n\nRun 'chandlery COMMAND --help' for a command's options."
     )
 
 
-def _unknown(name: str) -> int:
+def _group_help(group: str) -> str:
+    return (
+        f"Usage: chandlery {group} ACTION [OPTIONS]\n\n{COMMANDS[group]}.\n\nActions:\n"
+        + _listed(GROUPS[group])
+        + f"\n\nRun 'chandlery {group} ACTION --help' for an action's options."
+    )
+
+
+def _listed(commands: dict[str, str]) -> str:
+    width = max(len(name) for name in commands)
+    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in commands.items())
+
+
+def _unknown(name: str, commands: dict[str, str], group: str = "") -> int:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, COMMANDS, 1, 0.5)
-    hint = f"did you mean 'chandlery {near[0]}'?" if near else "'chandlery --help' lists the commands"
+    prefix = f"chandlery {group}".rstrip()
+    near = get_close_matches(name, commands, 1, 0.5)
+    hint = f"did you mean '{prefix} {near[0]}'?" if near else f"'{prefix} --help' lists the {'actions' if group else 'commands'}"
     from chandlery.cli.display.error_report import report
     from chandlery.errors import RequestError
 
-    return report(RequestError(f"unknown command {name!r}", code="request.unknown-command", hint=hint))
+    what = f"unknown action {name!r} of 'chandlery {group}'" if group else f"unknown command {name!r}"
+    return report(RequestError(what, code="request.unknown-command", hint=hint))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Changing how a head is laid out, and what an operator removes from it; never on a step's path.
+"""Changing how a head is laid out; never on a step's path.
 
 A fold makes one layer of several by hard links and swaps it for them in one transaction; steps go on running on the old ones, which `sweep`
 removes when the last has ended. Mostly the few small layers on top are folded; the large one at the bottom only when what lies on it has grown
@@ -9,19 +9,20 @@ import os
 
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
-from chandlery.errors import StoreError
+from chandlery.errors import MachineError
 from chandlery.linux import filesystem
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace
-from chandlery.volume import attaching, committing, materialise
+from chandlery.volume import attaching, committing, materialise, reads
 from chandlery.volume.attachment import Attachment
-from chandlery.volume.head import FIND, FIND_ALL, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, volume_row
-from chandlery.volume.key import VolumeKey
+from chandlery.volume.head import FIND_ALL, Layer, VolumeRow, advance, volume_row
 from chandlery.volume.objects import Objects
 from chandlery.volume.tree import EMPTY_VECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from chandlery.content.store import Store
 
 
@@ -53,27 +54,6 @@ def first_to_fold(layers: tuple[Layer, ...]) -> int:
     return 0 if above * 2 >= layers[0].entries else 1
 
 
-def remove_path(store: "Store", key: VolumeKey, path: str) -> int:
-    """Publish a tombstone for what the volume holds at and below `path`; how many entries that is."""
-    path = path.strip("/")
-    rows = store.db.read(FIND, (key.scope, key.name, key.platform, SHARED_INSTANCE))
-    if not rows:
-        raise unknown_volume(key)
-    volume_id = volume_row(rows[0]).id
-    with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=60.0), store.begin() as session:
-        while True:
-            found = attaching.hold_head(store, session, volume_id)
-            if found is None:
-                raise unknown_volume(key)
-            row, attachment = found
-            try:
-                layer, left_out = _folded_layer(store, attachment, row, 0, without=path)
-                if _swap(store, row, layer, 0, removed=path):
-                    return left_out
-            finally:
-                attachment.release()
-
-
 def sync(store: "Store") -> None:
     """Put every head on the disk with one syncfs, if any isn't there yet."""
     unsynced = [row for row in map(volume_row, store.db.read(FIND_ALL)) if any(layer.boot_id for layer in row.head.layers)]
@@ -88,31 +68,27 @@ def sync(store: "Store") -> None:
                 advance(tx, row.id, row.head, replace(row.head, number=row.head.number + 1, layers=layers))
 
 
-def unknown_volume(key: VolumeKey) -> StoreError:
-    return StoreError(
-        f"there is no cache volume {key.name!r} for {key.platform} in scope {key.scope!r}",
-        code="volume.unknown",
-        hint="`chandlery volume ls` shows those that there are",
-    )
-
-
 def _fold(store: "Store", attachment: Attachment, row: VolumeRow, first: int) -> bool:
-    layer, _ = _folded_layer(store, attachment, row, first)
-    return _swap(store, row, layer, first)
+    layer, _ = folded_layer(store, attachment, row, first)
+    return swap(store, row, layer, first)
 
 
-def _folded_layer(store: "Store", attachment: Attachment, row: VolumeRow, first: int, *, without: str | None = None) -> tuple[Layer, int]:
-    """Make and name the layer that replaces those from `first` on, and how many entries it leaves out."""
+def folded_layer(
+    store: "Store", attachment: Attachment, row: VolumeRow, first: int, *, without: "Collection[str]" = (), on_top: "Sequence[str]" = (), into: str = ""
+) -> tuple[Layer, int]:
+    """Make and name the layer that replaces those from `first` on, and how many entries it leaves out. `on_top` are directories that are like layers
+    and hide what they show; `into` is the volume that the layer is for, if not the same one."""
     old = row.head.layers[first:]
     new = f"{attachment.session.scratch('f')}/l"
     os.mkdir(new, 0o700)
     attachment.hold(new)
-    directories = [attaching.layer_directory(store, row.id, layer.name) for layer in old]
+    directories = [*(attaching.layer_directory(store, row.id, layer.name) for layer in old), *on_top]
     folded = materialise.fold(directories, f"{new}/{materialise.TREE}", Objects(store), without=without)
     materialise.write_table(new, folded.entries)
+    _keep_days(store, into or row.id, new, folded, directories, is_whole=first == 0)
     name = fresh_name()
     reach("volume.folded")
-    os.rename(new, attaching.layer_directory(store, row.id, name))
+    os.rename(new, attaching.layer_directory(store, into or row.id, name))
     reach("volume.fold-renamed")
     by = EMPTY_VECTOR
     for layer in old:
@@ -123,22 +99,36 @@ def _folded_layer(store: "Store", attachment: Attachment, row: VolumeRow, first:
     return layer, folded.left_out
 
 
-def _swap(store: "Store", row: VolumeRow, layer: Layer, first: int, *, removed: str | None = None) -> bool:
-    """Put `layer` where those from `first` on were; what was committed meanwhile stays on top. False if the head was laid out anew."""
+def _keep_days(store: "Store", volume_id: str, new: str, folded: materialise.Folded, directories: list[str], *, is_whole: bool) -> None:
+    """What the tables of the old layers tell of when files came goes to the record of reads; the new table is as old as the oldest of them."""
+    tables = [f"{directory}/{materialise.TABLE}" for directory in directories]
+    days = [reads.day_of(table) for table in tables]
+    came = {entry.path: days[origin] for entry, origin in zip(folded.entries, folded.origins, strict=True) if not entry.is_directory}
+    oldest_ns = min((os.stat(table).st_mtime_ns for table in tables), default=0)
+    try:
+        reads.settle(f"{store.layout.volumes}/{volume_id}", came, is_whole=is_whole)
+    except (MachineError, OSError):
+        # the new table then says that everything came today
+        return
+    if oldest_ns:
+        os.utime(f"{new}/{materialise.TABLE}", ns=(oldest_ns, oldest_ns))
+
+
+def swap(store: "Store", row: VolumeRow, layer: Layer, first: int, *, tombstones: "Collection[str]" = ()) -> bool:
+    """Put `layer` where those from `first` on were; what was committed meanwhile stays on top. False if the head was laid out anew.
+
+    `tombstones` remove for everybody what `row`'s head had seen at and below those paths.
+    """
     with store.db.transaction(durable=False) as tx:
         now = committing.current(store, row.id)
         if now is None or now.head.layers[: len(row.head.layers)] != row.head.layers:
             return False
         layers = (*row.head.layers[:first], layer, *now.head.layers[len(row.head.layers) :])
         after = replace(now.head, number=now.head.number + 1, layers=layers)
-        if removed is not None:
-            after = _with_tombstone(after, removed)
+        if tombstones:
+            joined = dict(now.head.tombstones)
+            joined.update((path, joined.get(path, EMPTY_VECTOR).joined(row.head.vector)) for path in tombstones)
+            after = replace(after, tombstones=tuple(sorted(joined.items())))
         is_done = advance(tx, row.id, now.head, after)
         reach("volume.swapping")
     return is_done
-
-
-def _with_tombstone(head: Head, path: str) -> Head:
-    tombstones = dict(head.tombstones)
-    tombstones[path] = tombstones.get(path, EMPTY_VECTOR).joined(head.vector)
-    return replace(head, tombstones=tuple(sorted(tombstones.items())))

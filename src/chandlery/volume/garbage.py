@@ -9,6 +9,7 @@ import os
 
 from chandlery.content.names import fresh_name
 from chandlery.linux.removal import remove_tree
+from chandlery.volume import history, reads
 from chandlery.volume.head import FIND_ALL, PLAIN_INSTANCE, volume_row
 from chandlery.volume.objects import Objects
 
@@ -16,7 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.content.store import Store
 
-PLAIN, LOCKS = "plain", frozenset({"lock", "commit.lock", "fold.lock"})
+PLAIN = "plain"
+# what lies beside the layers: locks, and what is remembered of how the volume is used
+OTHER_FILES = frozenset({"lock", "commit.lock", "fold.lock", reads.LOCK, reads.FILE, reads.NEW_FILE, history.FILE, history.NEW_FILE})
 
 
 def sweep(store: "Store") -> int:
@@ -46,7 +49,7 @@ def to_trash(store: "Store", path: str) -> str:
 def _may_have_garbage(store: "Store", volume_id: str) -> bool:
     """A look without the write lock, so that a store without garbage is swept without stopping anybody."""
     named = _named(store.db.read(FIND_ALL), volume_id)
-    return named is None or bool(set(_names(f"{store.layout.volumes}/{volume_id}")) - named - LOCKS)
+    return named is None or bool(set(_names(f"{store.layout.volumes}/{volume_id}")) - named - OTHER_FILES)
 
 
 def _sweep_volume(store: "Store", volume_id: str) -> list[str]:
@@ -54,10 +57,10 @@ def _sweep_volume(store: "Store", volume_id: str) -> list[str]:
     trashed: list[str] = []
     with store.db.transaction(durable=False) as tx:
         named = _named(tx.execute(FIND_ALL), volume_id)
-        for name in set(_names(directory)) - (named or set()) - LOCKS:
+        for name in set(_names(directory)) - (named or set()) - OTHER_FILES:
             if _is_free(f"{directory}/{name}"):
                 trashed.append(to_trash(store, f"{directory}/{name}"))
-        if named is None and not set(_names(directory)) - LOCKS and os.path.isdir(directory):
+        if named is None and not set(_names(directory)) - OTHER_FILES and os.path.isdir(directory):
             trashed.append(to_trash(store, directory))
     return trashed
 

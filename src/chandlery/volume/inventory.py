@@ -3,7 +3,7 @@
 from chandlery.content.session import live_leases
 from chandlery.errors import StoreError
 from chandlery.values import value
-from chandlery.volume import attaching, folding, garbage, materialise
+from chandlery.volume import attaching, garbage, materialise
 from chandlery.volume.head import FIND_ALL, FIND_ALL_OF_KEY, SHARED_INSTANCE, VolumeRow, volume_row
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import Entry
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @value
 class VolumeListing:
-    """One volume: `instance` 0 is the shared one, -1 a plain directory (whose size is not known without a walk: 0), others private ones."""
+    """One volume: `instance` 0 is the shared one, -1 a plain directory (whose size is not known without a walk: 0), others private ones. `writers` counts
+    the stores whose additions it holds; `directory` is where its `directories` lie, bottom first."""
 
     id: str
     key: VolumeKey
@@ -31,6 +32,8 @@ class VolumeListing:
     size_bytes: int
     last_used_at: float
     directories: tuple[str, ...]
+    writers: int = 0
+    directory: str = ""
 
 
 @value
@@ -43,11 +46,12 @@ class VolumeUsage:
 
 @value
 class Damage:
-    """A path of a volume's layer that isn't as it was recorded."""
+    """A path of a volume's layer that isn't as it was recorded; `is_whole_layer`: nothing of the layer can be trusted, for its table can't be read."""
 
     volume_id: str
     layer: str
     path: str
+    is_whole_layer: bool = False
 
 
 def listing(store: "Store") -> tuple[VolumeListing, ...]:
@@ -67,13 +71,21 @@ def show(store: "Store", key: VolumeKey) -> tuple[Entry, ...]:
 
 def verify(store: "Store", key: VolumeKey) -> tuple[Damage, ...]:
     return tuple(
-        [
-            Damage(row.id, layer.name, path)
-            for row in _rows_of(store, key)
-            for layer, paths in _each_layer(store, row, materialise.damaged_paths)
-            for path in paths
-        ]
+        [damage for row in _rows_of(store, key) for layer, found in _each_layer(store, row, _damage_in) for damage in _damages(row.id, layer.name, found)]
     )
+
+
+def _damage_in(directory: str) -> list[str] | None:
+    """The damaged paths of a layer; None where the layer is gone or its table is no table."""
+    try:
+        found = materialise.damaged_paths(directory)
+        return None if "" in found else found
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return None
+
+
+def _damages(volume_id: str, layer: str, paths: list[str] | None) -> list[Damage]:
+    return [Damage(volume_id, layer, "", is_whole_layer=True)] if paths is None else [Damage(volume_id, layer, path) for path in paths]
 
 
 def _each_layer(store: "Store", row: VolumeRow, look: "Callable[[str], T]") -> "list[tuple[Layer, T]]":
@@ -102,13 +114,29 @@ def remove(store: "Store", key: VolumeKey) -> int:
     return sum(row.head.size_bytes for row in rows)
 
 
+def unknown_volume(key: VolumeKey) -> StoreError:
+    return StoreError(
+        f"there is no cache volume {key.name!r} for {key.platform} in scope {key.scope!r}",
+        code="volume.unknown",
+        hint="`chandlery volume ls` shows those that there are",
+    )
+
+
 def _rows_of(store: "Store", key: VolumeKey) -> list[VolumeRow]:
     rows = [volume_row(row) for row in store.db.read(FIND_ALL_OF_KEY, (key.scope, key.name, key.platform))]
     if not rows:
-        raise folding.unknown_volume(key)
+        raise unknown_volume(key)
     return rows
 
 
 def _listed(store: "Store", row: VolumeRow) -> VolumeListing:
     directories = tuple([attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers])
-    return VolumeListing(row.id, row.key, row.instance, row.head.number, row.head.entries, row.head.size_bytes, row.last_used_at, directories)
+    return VolumeListing(
+        row.id, row.key, row.instance, row.head.number, row.head.entries, row.head.size_bytes, row.last_used_at, directories,
+        len(row.head.vector.seen), f"{store.layout.volumes}/{row.id}",
+    )  # fmt: skip
+
+
+def count_files(volume: VolumeListing) -> int:
+    """How many files its layers have: by a look at their tables that is too short to tell which of them hide others."""
+    return sum(materialise.count_files(directory) for directory in volume.directories)

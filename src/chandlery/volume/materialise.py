@@ -14,28 +14,39 @@ from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
 from chandlery.volume import nodes
 from chandlery.volume.objects import Objects, is_object, sha256_of
-from chandlery.volume.tree import Entry, EntryType, decode_table, encode_table, is_beneath
+from chandlery.volume.tree import Entry, EntryType, ancestors, decode_table, encode_table, is_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 TREE, TABLE = "fs", "table.json"
 
 
 @value
 class Folded:
-    """`left_out` counts the entries that were shown and are not any more."""
+    """`left_out` counts the entries that were shown and are not any more; `origins` tells for each entry which of the layers it comes from."""
 
     entries: tuple[Entry, ...]
     size_bytes: int
     left_out: int
+    origins: tuple[int, ...] = ()
 
 
 def read_table(layer: str) -> tuple[Entry, ...]:
     """The entries of the layer in directory `layer`."""
     with open(f"{layer}/{TABLE}", "rb") as file:
         return decode_table(file.read())
+
+
+def count_files(layer: str) -> int:
+    """How many entries of a layer are files, without decoding its table (in which a quote inside a path is escaped); 0 for one that is gone."""
+    try:
+        with open(f"{layer}/{TABLE}", "rb") as file:
+            text = file.read()
+    except OSError:
+        return 0
+    return sum(text.count(b'"type":"%s"' % kind.value.encode()) for kind in (EntryType.FILE, EntryType.HARD_LINK))
 
 
 def write_table(layer: str, entries: tuple[Entry, ...]) -> None:
@@ -95,11 +106,10 @@ def damaged_paths(layer: str) -> list[str]:
     for entry in read_table(layer):
         path = f"{layer}/{TREE}/{entry.path}"
         try:
-            found = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            damaged.append(entry.path)
-            continue
-        if not _is_as_described(path, found, entry):
+            is_sound = _is_as_described(path, os.lstat(path), entry)
+        except OSError:
+            is_sound = False
+        if not is_sound:
             damaged.append(entry.path)
     return damaged
 
@@ -113,12 +123,13 @@ def _is_as_described(path: str, found: os.stat_result, entry: Entry) -> bool:
     return is_same and (not entry.sha256 or sha256_of(path) == entry.sha256)
 
 
-def fold(layers: "Sequence[str]", target: str, objects: Objects, *, without: str | None = None) -> Folded:
-    """Make the new directory `target` show what the stack of `layers` (their directories, bottom first) shows, less a path and what is below it."""
+def fold(layers: "Sequence[str]", target: str, objects: Objects, *, without: "Collection[str]" = ()) -> Folded:
+    """Make the new directory `target` show what the stack of `layers` (their directories, bottom first) shows, less some paths and what is below them."""
     winners = shown([read_table(layer) for layer in layers])
     build = _Fold([f"{layer}/{TREE}" for layer in layers], target, objects)
+    gone = frozenset(without)
     for path in sorted(winners):
-        if without is None or not is_beneath(path, without):
+        if not gone or not any(above in gone for above in (*ancestors(path), path)):
             build.add(*winners[path])
     return build.finish(len(winners))
 
@@ -132,6 +143,7 @@ class _Fold:
         self._by_path: dict[str, Entry] = {}
         self._used: set[tuple[int, int]] = set()
         self._size_bytes = 0
+        self._origins: list[int] = []
 
     def add(self, entry: Entry, index: int) -> None:
         source = f"{self._trees[index]}/{entry.path}"
@@ -143,6 +155,7 @@ class _Fold:
         else:
             entry = self._add_file(entry, index, target)
         self._size_bytes += entry.size
+        self._origins.append(index)
         self._entries.append(entry)
         self._by_path[entry.path] = entry
 
@@ -151,7 +164,7 @@ class _Fold:
             if entry.is_directory:
                 nodes.set_entry_metadata(f"{self._target}/{entry.path}" if entry.path else self._target, entry)
         self._objects.record()
-        return Folded(tuple(self._entries), self._size_bytes, shown_before - len(self._entries))
+        return Folded(tuple(self._entries), self._size_bytes, shown_before - len(self._entries), tuple(self._origins))
 
     def _add_file(self, entry: Entry, index: int, target: str) -> Entry:
         source = f"{self._trees[index]}/{entry.path}"

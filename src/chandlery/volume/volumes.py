@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from chandlery.content.store import Store
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.committing import CommitReport
+    from chandlery.volume.head import VolumeRow
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
+    from chandlery.volume.removing import Choose, Removed
     from chandlery.volume.sharing import VolumeReport, VolumeSharing
     from chandlery.volume.tree import Entry
+    from chandlery.volume.trimming import TrimPlan
 
 
 class Volumes:
@@ -160,6 +163,12 @@ class Volumes:
 
         return inventory.listing(self._store)
 
+    def rows(self) -> "tuple[VolumeRow, ...]":
+        """Every instance of every volume, in order of name."""
+        from chandlery.volume.head import FIND_ALL, volume_row
+
+        return tuple(map(volume_row, self._store.db.read(FIND_ALL)))
+
     def show(self, key: VolumeKey) -> "tuple[Entry, ...]":
         """What a volume holds, in order of path. Raises StoreError volume.unknown."""
         from chandlery.volume import inventory
@@ -172,12 +181,19 @@ class Volumes:
 
         return inventory.remove(self._store, key)
 
-    def remove_path(self, key: VolumeKey, path: str) -> int:
-        """Remove a path and what is below it for good, by a tombstone that every merge honours; how many entries. Raises StoreError volume.unknown."""
-        from chandlery.volume import folding
+    def remove_path(self, key: VolumeKey, path: str) -> "Removed":
+        """Remove a path and what is below it for good, by a tombstone that every merge honours. Raises StoreError volume.unknown."""
+        from chandlery.volume import removing
 
         with faults.translated(self._store.root):
-            return folding.remove_path(self._store, key, path)
+            return removing.remove_paths(self._store, key, [path.strip("/")])
+
+    def trim(self, key: VolumeKey, choose: "Choose", *, dry_run: bool = False) -> "TrimPlan":
+        """Remove what `choose` says of a volume's files, as `remove_path` does; what that is. Raises StoreError volume.unknown."""
+        from chandlery.volume import removing
+
+        with faults.translated(self._store.root):
+            return (removing.would_trim if dry_run else removing.trim)(self._store, key, choose)
 
     def verify(self, key: VolumeKey) -> "tuple[Damage, ...]":
         """Read every file of a volume; what isn't as it was recorded. Raises StoreError volume.unknown."""

@@ -16,6 +16,7 @@ from chandlery.errors import StoreError
 from chandlery.graph.mount import Sharing
 from chandlery.linux import mount
 from chandlery.linux.mount import OverlayOptions
+from chandlery.volume.garbage import OTHER_FILES
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import precedence
 from chandlery.volume.volumes import Volumes
@@ -294,7 +295,7 @@ def test_folding_shows_the_same_tree_and_leaves_running_steps_alone(machine):
     machine.volumes.settle()
     named = {path.rsplit("/", 1)[1] for path in machine.volumes.list()[0].directories}
     on_disk = set(os.listdir(f"{machine.store.layout.volumes}/{machine.volumes.list()[0].id}"))
-    assert on_disk - named <= {"lock", "commit.lock", "fold.lock"}
+    assert on_disk - named <= OTHER_FILES
 
 
 def test_volumes_with_the_same_files_share_them_once_folded(machine):
@@ -320,7 +321,7 @@ def test_a_removed_path_stays_removed_and_what_a_running_step_adds_below_it_stay
     machine.run(write(d__x="1", d__y="2", e="3"))
     with machine.store.begin() as build:
         attachment = machine.volumes.attach(KEY, build)
-        assert machine.volumes.remove_path(KEY, "d") == 3
+        assert machine.volumes.remove_path(KEY, "d").files == 2
         machine.mounted(attachment, write(d__new="4"))
         machine.volumes.commit(attachment, succeeded=True)
     assert machine.tree() == {"d": None, "d/new": "4", "e": "3"}
@@ -466,6 +467,7 @@ import os, sys
 sys.path.insert(0, {sources!r})
 from chandlery.content.store import Store
 from chandlery.linux import mount, namespaces
+from chandlery.volume.garbage import OTHER_FILES
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import precedence
 from chandlery.volume.volumes import Volumes
@@ -531,4 +533,4 @@ def test_kills_at_any_point_leave_a_whole_head(machine):
     machine.volumes.settle()
     for volume in machine.volumes.list():
         named = {path.rsplit("/", 1)[1] for path in volume.directories}
-        assert set(os.listdir(f"{machine.store.layout.volumes}/{volume.id}")) - named <= {"lock", "commit.lock", "fold.lock"}
+        assert set(os.listdir(f"{machine.store.layout.volumes}/{volume.id}")) - named <= OTHER_FILES

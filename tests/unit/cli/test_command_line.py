@@ -5,7 +5,7 @@ import pytest
 
 from chandlery.cli.display.choice import open_display
 from chandlery.cli.display.palette import palette_for
-from chandlery.cli.main import COMMANDS, main
+from chandlery.cli.main import COMMANDS, GROUPS, main
 from chandlery.errors import RequestError
 
 
@@ -28,6 +28,8 @@ def own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["run"], "request.usage", "chandlery run IMAGE"),
         (["run", "--failed", "../../etc"], "run.no-failed-step", "--failed"),
         (["run", "--failed", "abc"], "run.no-failed-step", "--failed"),
+        (["volume", "lss"], "request.unknown-command", "did you mean 'chandlery volume ls'?"),
+        (["volume", "show"], "request.usage", "chandlery volume show --help"),
     ],
 )
 def test_a_slip_is_answered_with_what_to_write(capsys: pytest.CaptureFixture[str], arguments: list[str], code: str, help_text: str) -> None:
@@ -40,18 +42,26 @@ def test_a_slip_is_answered_with_what_to_write(capsys: pytest.CaptureFixture[str
     assert "Failed after" not in shown.err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*(COMMANDS.keys() - GROUPS), *(f"{group} {action}" for group, actions in GROUPS.items() for action in actions)])
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
     with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
 
     shown = capsys.readouterr().out
     assert ended.value.code == 0
     assert shown.startswith(f"Usage: chandlery {command} [OPTIONS]")
     assert "==SUPPRESS==" not in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_lists_its_actions(capsys: pytest.CaptureFixture[str], group: str) -> None:
+    assert main([group, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {action} " in shown for action in GROUPS[group])
+    assert main([group]) == 2
 
 
 def test_rawjson_tells_a_refused_request_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,73 @@
+"""Starting a scope's volume from another scope's: one layer of hard links to what the other shows, with its history, so that both merge later on.
+
+What a project installed itself stays with its branch (adapters): it is not handed on.
+"""
+
+import os
+
+from chandlery.errors import RequestError
+from chandlery.values import replace, value
+from chandlery.volume import attaching, folding, materialise, removing
+from chandlery.volume.adapters import known
+from chandlery.volume.adapters.known import Scope
+from chandlery.volume.head import SHARED_INSTANCE, VolumeRow, advance, find_or_create, fresh_slot
+from chandlery.volume.key import VolumeKey
+from chandlery.volume.tree import EntryType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.content.store import Store
+    from chandlery.volume.attachment import Attachment
+
+
+@value
+class Forked:
+    """What the new volume begins with, and how many entries stay with their branch."""
+
+    entries: int
+    size_bytes: int
+    kept_back: int
+
+
+def fork(store: "Store", source: VolumeKey, scope: str) -> Forked:
+    """Make the volume of `scope` what `source` is. Raises RequestError volume.exists, volume.same-scope; StoreError volume.unknown."""
+    if scope == source.scope:
+        raise RequestError(f"{scope} is the scope that the volume has", code="volume.same-scope", hint="give another one to fork to")
+    target = replace(source, scope=scope)
+
+    def act(row: VolumeRow, attachment: "Attachment") -> Forked | None:
+        with store.db.transaction() as tx:
+            made = find_or_create(tx, target, SHARED_INSTANCE)
+            attachment.session.lease(tx, "volume", made.id)
+            os.makedirs(f"{store.layout.volumes}/{made.id}", 0o700, exist_ok=True)
+        if made.head.layers:
+            raise _exists(target)
+        private = _private_paths(store, row)
+        layer, _ = folding.folded_layer(store, attachment, row, 0, without=private, into=made.id)
+        head = replace(row.head, number=made.head.number + 1, slot=fresh_slot(), layers=(layer,))
+        with store.db.transaction() as tx:
+            if not advance(tx, made.id, made.head, head):
+                raise _exists(target)
+        return Forked(layer.entries, layer.size_bytes, len(private))
+
+    return removing.looked_at(store, removing.shared_id(store, source), act)
+
+
+def _private_paths(store: "Store", row: VolumeRow) -> frozenset[str]:
+    trees = attaching.layer_trees(store, row.id, row.head)
+    shown = materialise.shown([materialise.read_table(attaching.layer_directory(store, row.id, layer.name)) for layer in row.head.layers])
+    files = {path: trees[index] for path, (entry, index) in shown.items() if entry.type in (EntryType.FILE, EntryType.HARD_LINK)}
+    paths = frozenset(files)
+
+    def read(path: str) -> bytes:
+        fd = os.open(f"{files[path]}/{path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            return file.read()
+
+    return frozenset([path for path in paths if known.scope_of(path, paths, read) is Scope.BRANCH])
+
+
+def _exists(key: VolumeKey) -> RequestError:
+    return RequestError(
+        f"scope {key.scope} has a cache volume {key.name} already", code="volume.exists", hint=f"`chandlery volume rm {key.scope}:{key.name}` removes it here"
+    )
