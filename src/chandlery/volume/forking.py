@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @value
 class Forked:
-    """What the new volume begins with, and how many entries stay with their branch."""
+    """What the new volume begins with, and how many files stay with their branch."""
 
-    entries: int
+    files: int
     size_bytes: int
     kept_back: int
 
@@ -48,7 +48,8 @@ def fork(store: "Store", source: VolumeKey, scope: str) -> Forked:
         with store.db.transaction() as tx:
             if not advance(tx, made.id, made.head, head):
                 raise _exists(target)
-        return Forked(layer.entries, layer.size_bytes, len(private))
+        files = materialise.count_files(attaching.layer_directory(store, made.id, layer.name))
+        return Forked(files, layer.size_bytes, len(private))
 
     return removing.looked_at(store, removing.shared_id(store, source), act)
 

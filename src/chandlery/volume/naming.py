@@ -24,7 +24,9 @@ def find(rows: "Iterable[VolumeRow]", text: str, *, scope: str = "", platform: s
     if chosen:
         candidates = ", ".join(sorted(full_name(key, keys) for key in chosen))
         raise RequestError(f"{text!r} names {len(chosen)} cache volumes: {candidates}", code="volume.ambiguous", hint="give one of those, or more of its id")
-    raise RequestError(f"there is no cache volume {text!r} here", code="volume.unknown", hint=_near(text, keys) or "`chandlery volume ls` shows those that there are")
+    raise RequestError(
+        f"there is no cache volume {text!r} here", code="volume.unknown", hint=_near(text, keys) or "`chandlery volume ls` shows those that there are"
+    )
 
 
 def full_name(key: VolumeKey, among: "Iterable[VolumeKey]") -> str:

@@ -47,6 +47,11 @@ def today() -> int:
     return min(int(time.time()) // DAY_S, _LAST_DAY)
 
 
+def day_before(seconds: float) -> int:
+    """The day of so many seconds ago: what was last used before it has been unused for so long."""
+    return max(0, int(time.time() - seconds) // DAY_S)
+
+
 def hash_of(path: str) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest(), "little")
 

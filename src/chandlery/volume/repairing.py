@@ -52,9 +52,7 @@ def repair(store: "Store", volume_id: str, damage: "tuple[Damage, ...]", fetch: 
     return removing.rewritten(store, volume_id, act)
 
 
-def _repair_files(
-    store: "Store", row: VolumeRow, attachment: "Attachment", paths: "set[tuple[str, str]]", lost: int, fetch: "Fetch | None"
-) -> Repaired | None:
+def _repair_files(store: "Store", row: VolumeRow, attachment: "Attachment", paths: "set[tuple[str, str]]", lost: int, fetch: "Fetch | None") -> Repaired | None:
     layers = row.head.layers
     tables = [materialise.read_table(attaching.layer_directory(store, row.id, layer.name)) for layer in layers]
     shown = materialise.shown(tables)

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from chandlery.content.store import Store
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.committing import CommitReport
+    from chandlery.volume.forking import Forked
     from chandlery.volume.head import VolumeRow
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
     from chandlery.volume.removing import Choose, Removed
+    from chandlery.volume.repairing import Fetch, Repaired
     from chandlery.volume.sharing import VolumeReport, VolumeSharing
     from chandlery.volume.tree import Entry
     from chandlery.volume.trimming import TrimPlan
@@ -194,6 +196,26 @@ class Volumes:
 
         with faults.translated(self._store.root):
             return (removing.would_trim if dry_run else removing.trim)(self._store, key, choose)
+
+    def free(self) -> None:
+        """Give back the space of what was removed. Looks at every file that volumes share."""
+        from chandlery.volume import removing
+
+        removing.free(self._store)
+
+    def fork(self, key: VolumeKey, scope: str) -> "Forked":
+        """Start the volume of another scope from this one. Raises RequestError volume.exists, volume.same-scope; StoreError volume.unknown."""
+        from chandlery.volume import forking
+
+        with faults.translated(self._store.root):
+            return forking.fork(self._store, key, scope)
+
+    def repair(self, volume_id: str, damage: "tuple[Damage, ...]", fetch: "Fetch | None" = None) -> "Repaired":
+        """Fetch again, or drop, what `verify` found damaged in one instance of a volume. Raises StoreError volume.unknown, volume.busy."""
+        from chandlery.volume import repairing
+
+        with faults.translated(self._store.root):
+            return repairing.repair(self._store, volume_id, damage, fetch)
 
     def verify(self, key: VolumeKey) -> "tuple[Damage, ...]":
         """Read every file of a volume; what isn't as it was recorded. Raises StoreError volume.unknown."""

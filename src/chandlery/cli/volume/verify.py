@@ -1,0 +1,64 @@
+"""`chandlery volume verify`: read every file of volumes, and repair what is damaged."""
+
+import json
+
+from chandlery.cli.options import OPTIONAL
+from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.cli.arguments import Arguments
+    from chandlery.cli.options import Parser
+    from chandlery.config import Settings
+    from chandlery.volume.inventory import Damage
+    from chandlery.volume.key import VolumeKey
+    from chandlery.volume.repairing import Repaired
+
+SUMMARY = "Read every file of the cache volumes, and fetch again or drop what is damaged; exit status 1 if damage remains."
+_SHOWN = 20
+
+
+def add_arguments(parser: "Parser") -> None:
+    parser.word("volume", kind=OPTIONAL, help=NAMING + "; all of them if none is given")
+    parser.flag("--dry-run", help="report damage, and leave it")
+    add_volume_arguments(parser)
+
+
+def run(arguments: "Arguments", settings: "Settings") -> int:
+    remains = False
+    with open_volumes(arguments, settings) as opened:
+        keys = [opened.find(arguments.volume)] if arguments.volume else list(dict.fromkeys(row.key for row in opened.volumes.rows() if row.instance >= 0))
+        for key in keys:
+            damage = opened.volumes.verify(key)
+            repaired = _repair(opened, damage) if damage and not arguments.dry_run else None
+            left = opened.volumes.verify(key) if repaired is not None else damage
+            _print(key, damage, repaired, left, is_json=arguments.format == "json")
+            remains = remains or bool(left)
+        if not arguments.dry_run:
+            opened.volumes.free()
+    return 1 if remains else 0
+
+
+def _repair(opened: Opened, damage: "tuple[Damage, ...]") -> "list[Repaired]":
+    volumes = dict.fromkeys(item.volume_id for item in damage)
+    return [opened.volumes.repair(volume, tuple(item for item in damage if item.volume_id == volume)) for volume in volumes]
+
+
+def _print(key: "VolumeKey", damage: "tuple[Damage, ...]", repaired: "list[Repaired] | None", left: "tuple[Damage, ...]", *, is_json: bool) -> None:
+    fetched, dropped = (sorted({path for one in repaired or () for path in getattr(one, name)}) for name in ("fetched", "dropped"))
+    layers = sum(one.layers for one in repaired or ())
+    if is_json:
+        print(json.dumps({"name": key.name, "scope": key.scope, "platform": key.platform, "damaged": sorted({item.path for item in damage if item.path}),
+                          "fetched": fetched, "dropped": dropped, "lost_layers": layers, "remaining": len(left)}))  # fmt: skip
+        return
+    name = f"{key.scope}:{key.name}"
+    if not damage:
+        print(f"{name}: in order")
+        return
+    whole = sum(1 for item in damage if item.is_whole_layer)
+    paths = sorted({item.path for item in damage if not item.is_whole_layer})
+    print(f"{name}: {len(paths)} files are damaged" + (f", and {whole} layers are lost" if whole else ""))
+    shown = [path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for path in paths[:_SHOWN]]
+    print("".join(f"  {path}\n" for path in shown) + (f"  and {len(paths) - _SHOWN} more\n" if len(paths) > _SHOWN else ""), end="")
+    if repaired is not None:
+        print(f"  {len(fetched)} fetched again, {len(dropped)} dropped, {layers} layers dropped; {len(left)} damaged")
