@@ -44,7 +44,7 @@ def fork(store: "Store", source: VolumeKey, scope: str) -> Forked:
             raise _exists(target)
         private = _private_paths(store, row)
         layer, _ = folding.folded_layer(store, attachment, row, 0, without=private, into=made.id)
-        head = replace(row.head, number=made.head.number + 1, slot=fresh_slot(), layers=(layer,))
+        head = replace(row.head, number=made.head.number + 1, slot=fresh_slot(), home=store.home, layers=(layer,))
         with store.db.transaction() as tx:
             if not advance(tx, made.id, made.head, head):
                 raise _exists(target)
