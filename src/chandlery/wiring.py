@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chandlery.volume.volumes import Volumes
 
     T = TypeVar("T")
+    Connect = Callable[[], RegistryClient]
 
 
 # the kernel writes what is dirty after 30 s (vm.dirty_expire_centisecs): waiting for that makes a syncfs cheap, off every build's path
@@ -79,6 +80,10 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
     images = ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink)
     images.watch(stop.is_set)
     scopes = _scopes(settings, request or BuildRequest())
+    # look-ups and volumes' downloads give up soon, and end with the build; what is published needs patience, and a build that failed still publishes
+    asking, moving = _once(lambda: connect(settings, is_brief=True)), _once(lambda: connect(settings))
+    fetching = _once(lambda: connect(settings, is_brief=True, should_stop=stop.is_set))
+    places = lambda: _volume_places(_addresses(settings, scopes, request), fetching, moving)  # noqa: E731
     return Tools(
         store=store,
         session=session,
@@ -90,8 +95,8 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         runtime=lambda directory: _runtime(settings, directory),
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
-        volumes=lambda warn, secrets: volumes(store, _volume_sharing(settings, store, scopes, request, warn=warn, secrets=secrets)),
-        remotes=_once(lambda: _remotes(settings, scopes, request)),
+        volumes=lambda warn, secrets: volumes(store, _volume_sharing(store, places(), scopes, warn, secrets)),
+        remotes=_once(lambda: _remotes(_addresses(settings, scopes, request), asking, moving)),
         scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
@@ -136,9 +141,8 @@ def _addresses(settings: Settings, scopes: "Scopes", request: BuildRequest | Non
     return tuple(replace(address, is_writable=mode == "rw") for address in parsed) if mode else parsed
 
 
-def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[StepRemote, ...]":
-    """Where a build's steps are shared. These don't watch the build's stop flag: a build that failed still shares what it finished."""
-    found = _addresses(settings, scopes, request)
+def _remotes(found: "tuple[RemoteAddress, ...]", asking: "Connect", moving: "Connect") -> "tuple[StepRemote, ...]":
+    """Where a build's steps are shared."""
     if not found:
         return ()
     from chandlery.buildcache.directory import DirectoryRemote
@@ -149,7 +153,7 @@ def _remotes(settings: Settings, scopes: "Scopes", request: BuildRequest | None)
         if address.is_directory:
             made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable))
         else:
-            made.append(RegistryRemote(address, asking=lambda: connect(settings, is_brief=True), moving=lambda: connect(settings)))
+            made.append(RegistryRemote(address, asking=asking, moving=moving))
     return tuple(made)
 
 
@@ -179,32 +183,31 @@ def volumes(store: Store, sharing: "VolumeSharing | None" = None) -> "Volumes":
 
 
 def _volume_sharing(
-    settings: Settings,
-    store: Store,
-    scopes: "Scopes",
-    request: BuildRequest | None,
-    *,
-    warn: "Callable[[str], None]",
-    secrets: "Callable[[], tuple[bytes, ...]]",
+    store: Store, places: "tuple[VolumePlace, ...]", scopes: "Scopes", warn: "Callable[[str], None]", secrets: "Callable[[], tuple[bytes, ...]]"
 ) -> "VolumeSharing | None":
     """The remote side of a build's cache volumes; None where they stay on this machine."""
-    places = [_volume_place(settings, address) for address in _addresses(settings, scopes, request)]
     if not places:
         return None
     from chandlery.volume.sharing import VolumeSharing
 
-    return VolumeSharing(store, tuple(places), scopes, warn=warn, secrets=secrets)
+    return VolumeSharing(store, places, scopes, warn=warn, secrets=secrets)
 
 
-def _volume_place(settings: Settings, address: "RemoteAddress") -> "VolumePlace":
+def _volume_places(found: "tuple[RemoteAddress, ...]", fetching: "Connect", moving: "Connect") -> "tuple[VolumePlace, ...]":
+    """Where a build's cache volumes are shared."""
+    if not found:
+        return ()
     from chandlery.volume.remote_directory import DirectoryRemote
     from chandlery.volume.remote_registry import RegistryRemote
     from chandlery.volume.sharing import VolumePlace
 
-    if address.is_directory:
-        return VolumePlace(address.text, lambda key: DirectoryRemote(address.location, key), address.is_writable)
-    client = _once(lambda: connect(settings, is_brief=True))
-    return VolumePlace(address.text, lambda key: RegistryRemote(client(), address.reference(key.scope), key), address.is_writable)
+    def place(address: "RemoteAddress") -> VolumePlace:
+        if address.is_directory:
+            return VolumePlace(address.text, lambda key: DirectoryRemote(address.location, key), address.is_writable)
+        reading = lambda key: RegistryRemote(fetching(), address.reference(key.scope), key)  # noqa: E731
+        return VolumePlace(address.text, reading, address.is_writable, lambda key: RegistryRemote(moving(), address.reference(key.scope), key))
+
+    return tuple(map(place, found))
 
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 @value
 class VolumePlace:
-    """Where volumes are shared: `remote_of` gives the remote of a volume there, whose key's scope says which scope's."""
+    """Where volumes are shared: `remote_of` gives the remote of a volume there, whose key's scope says which scope's, for reading; `publish_to` the same
+    for publishing, if that has more patience, or goes on when the build was stopped."""
 
     name: str
     remote_of: "Callable[[VolumeKey], VolumeRemote]"
     is_writable: bool
+    publish_to: "Callable[[VolumeKey], VolumeRemote] | None" = None
 
 
 @value
@@ -155,7 +157,7 @@ class VolumeSharing:
             return
         elsewhere = self._elsewhere.get(key, EMPTY_VECTOR)
         try:
-            done = shared.publish(self._store, target.remote_of(key), key, secrets=self._secrets(), elsewhere=elsewhere)
+            done = shared.publish(self._store, (target.publish_to or target.remote_of)(key), key, secrets=self._secrets(), elsewhere=elsewhere)
         except (AccessDenied, PermissionError) as denied:
             self._target = None
             self._note(key, not_published=f"{target.name} is only read: {denied}")
