@@ -83,7 +83,7 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
     # look-ups and volumes' downloads give up soon, and end with the build; what is published needs patience, and a build that failed still publishes
     asking, moving = _once(lambda: connect(settings, is_brief=True)), _once(lambda: connect(settings))
     fetching = _once(lambda: connect(settings, is_brief=True, should_stop=stop.is_set))
-    places = lambda: _volume_places(_addresses(settings, scopes, request), fetching, moving)  # noqa: E731
+    places = _once(lambda: _volume_places(_addresses(settings, scopes, request), fetching, moving))
     return Tools(
         store=store,
         session=session,
