@@ -1,82 +1,202 @@
-"""Applying what the adapters know to a step's delta, where it lies, before anybody else sees it."""
+"""Applying what the adapters know to a step's delta, where it lies, before anybody else sees it.
+
+A *unit* (an unpacked module, a repository, a database with its log) is whole or absent. So that this holds in every merge, a delta that changes one has all
+of it, under one version: of two that changed it one wins in all of its paths. A unit that is half made is taken out, its directories as well: an
+empty one is taken for the whole thing by some tools.
+
+An index that two sides changed is made to serve both, under a version above both: else another machine would let one side win.
+"""
 
 import os
 
 from chandlery.linux.removal import remove_tree
-from chandlery.values import replace
+from chandlery.values import replace, value
 from chandlery.volume import materialise, nodes
-from chandlery.volume.adapters import known
-from chandlery.volume.tree import Entry, EntryType
+from chandlery.volume.adapters import known, sqlite
+from chandlery.volume.step_files import StepFiles
+from chandlery.volume.tree import Entry, EntryType, Version, ancestors, is_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chandlery.volume.capture import Captured
+
 # an index is small; a larger file of such a name is something else
 _LARGEST_INDEX = 16 << 20
 
 
-def without_unwanted(tree: str, entries: tuple[Entry, ...], *, succeeded: bool) -> tuple[Entry, ...]:
-    """Take out what no volume keeps and, of a step that failed, the units that may be half made."""
-    files = [entry.path for entry in entries if not entry.is_directory]
-    unwanted = {path for path in files if known.is_never_stored(path)}
-    if not succeeded:
-        unwanted |= _members(files, known.incomplete_units(files))
-    return taken_out(tree, entries, unwanted)
+@value
+class Judged:
+    """What of a delta is kept. `vouched` are the files of a failed step that are known to be complete, so that others may have them as well."""
+
+    entries: tuple[Entry, ...]
+    vouched: frozenset[str] = frozenset()
+
+
+def judged(tree: str, captured: "Captured", layers: tuple[str, ...], *, succeeded: bool, scope: str) -> Judged:
+    """Take out what no volume keeps and units that are half made; complete the others; mark what must not leave `scope`.
+
+    `layers` (bottom first) are what the step found.
+    """
+    entries = captured.entries
+    files = StepFiles(tree, entries, layers, captured.deleted)
+    units = _units(entries)
+    unwanted = {entry.path for entry in entries if not entry.is_directory and known.is_never_stored(entry.path)}
+    for unit, members in list(units.items()):
+        lone = next((entry.path for entry in members if not entry.is_directory), f"{unit}/~")
+        if known.is_broken(unit, lone, files) or not (succeeded or known.is_complete(unit, lone, files)):
+            unwanted.update(entry.path for entry in members)
+            del units[unit]
+    entries = taken_out(tree, entries, unwanted)
+    entries = _with_rest_of_units(tree, entries, units, files, layers)
+    entries = _with_emptied_logs(tree, entries, captured.deleted, layers)
+    paths = [entry.path for entry in entries if not entry.is_directory]
+    files = StepFiles(tree, entries, layers, captured.deleted)
+    if private := known.private(paths, files):
+        entries = tuple([replace(entry, only_in=scope) if entry.path in private else entry for entry in entries])
+    return Judged(entries, frozenset() if succeeded else frozenset([path for path in paths if known.may_share(path, files)]))
 
 
 def without_known_units(tree: str, entries: tuple[Entry, ...], unseen: "Iterable[Entry]") -> tuple[Entry, ...]:
     """Of units that somebody else has made meanwhile theirs stay, whole: never a mixture of both."""
-    made = {unit for entry in unseen if not entry.is_directory and (unit := known.unit_of(entry.path))}
-    return taken_out(tree, entries, _members([entry.path for entry in entries if not entry.is_directory], frozenset(made))) if made else entries
+    made = _units(unseen).keys()
+    mine = _units(entries)
+    return taken_out(tree, entries, {entry.path for unit in mine.keys() & made for entry in mine[unit]})
 
 
-def with_merged_indexes(tree: str, entries: tuple[Entry, ...], unseen: "Iterable[Entry]", layers: tuple[str, ...]) -> tuple[tuple[Entry, ...], frozenset[str]]:
-    """Make each index that both sides changed serve both; the entries, and the paths at which nobody loses."""
-    changed = {entry.path for entry in unseen if entry.type is EntryType.FILE and entry.size <= _LARGEST_INDEX}
+def with_merged_indexes(
+    tree: str, entries: tuple[Entry, ...], unseen: "Iterable[Entry]", layers: tuple[str, ...], lamport: int
+) -> tuple[tuple[Entry, ...], frozenset[str]]:
+    """Make each index that both sides changed serve both, with a version above `lamport`; the entries, and the paths at which nobody loses.
+
+    Where theirs serves both already, it stays, and ours goes.
+    """
+    changed = {entry.path: entry for entry in unseen if is_index(entry)}
     result: list[Entry] = []
     merged: set[str] = set()
+    superfluous: set[str] = set()
     for entry in entries:
-        if entry.type is EntryType.FILE and entry.path in changed and entry.size <= _LARGEST_INDEX and known.is_index(entry.path):
-            content = known.merge_index(entry.path, _read(f"{tree}/{entry.path}"), _read(nodes.lookup(layers, entry.path)))
-            if content is not None:
-                entry = _rewrite(tree, entry, content)
+        if entry.path in changed and is_index(entry):
+            theirs = _read(nodes.lookup(layers, entry.path))
+            content = known.merge_index(entry.path, _read(f"{tree}/{entry.path}"), theirs)
+            if content == theirs:
+                superfluous.add(entry.path)
+            elif content is not None:
+                entry = rewritten(tree, entry, content, replace(entry.version, lamport=lamport + 1))
+                entry = replace(entry, only_in=entry.only_in or changed[entry.path].only_in)
                 merged.add(entry.path)
         result.append(entry)
-    for entry in reversed(result):
-        if entry.is_directory and any(os.path.dirname(path) == entry.path for path in merged):
-            nodes.set_entry_metadata(f"{tree}/{entry.path}" if entry.path else tree, entry)
-    return tuple(result), frozenset(merged)
+    touched = {os.path.dirname(path) for path in merged}
+    _restore_directories(tree, result, touched)
+    return taken_out(tree, tuple(result), superfluous), frozenset(merged)
 
 
-def taken_out(tree: str, entries: tuple[Entry, ...], paths: set[str]) -> tuple[Entry, ...]:
-    """The entries without those paths, whose files are removed from the directory `tree`; times of directories stay."""
-    if not paths:
-        return entries
-    for path in paths:
-        remove_tree(f"{tree}/{path}")
-    kept = tuple([entry for entry in entries if entry.path not in paths])
-    parents = {os.path.dirname(path) for path in paths}
-    for entry in reversed(kept):
-        if entry.is_directory and entry.path in parents:
-            nodes.set_entry_metadata(f"{tree}/{entry.path}" if entry.path else tree, entry)
-    return materialise.without_dangling_links(kept)
+def is_index(entry: Entry) -> bool:
+    """Whether another version of an entry might be merged with it."""
+    return entry.type is EntryType.FILE and entry.size <= _LARGEST_INDEX and known.is_index(entry.path)
 
 
-def _members(files: list[str], units: frozenset[str]) -> set[str]:
-    return {path for path in files if known.unit_of(path) in units}
-
-
-def _rewrite(tree: str, entry: Entry, content: bytes) -> Entry:
-    """A new inode: the old one may be another name's, too."""
+def rewritten(tree: str, entry: Entry, content: bytes, version: Version) -> Entry:
+    """Give a file of the directory `tree` other content, in a new inode: the old one may be another name's, too."""
     path = f"{tree}/{entry.path}"
     temp = f"{path}.merged"
     with open(temp, "xb") as file:
         file.write(content)
-    after = replace(entry, size=len(content), sha256="")
+    after = replace(entry, size=len(content), sha256="", version=version)
     nodes.set_entry_metadata(temp, after)
     os.rename(temp, path)
     return after
+
+
+def taken_out(tree: str, entries: tuple[Entry, ...], paths: set[str]) -> tuple[Entry, ...]:
+    """The entries without those paths, which are removed from the directory `tree`; times of directories stay."""
+    if not paths:
+        return entries
+    for path in sorted(paths, reverse=True):
+        remove_tree(f"{tree}/{path}")
+    kept = tuple([entry for entry in entries if entry.path not in paths])
+    _restore_directories(tree, kept, {os.path.dirname(path) for path in paths})
+    return materialise.without_dangling_links(kept)
+
+
+def _units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
+    """The entries that belong to units, directories at and below a unit's own included; those of units without any are left out."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        unit = known.unit_of(f"{entry.path}/~") if entry.is_directory else known.unit_of(entry.path)
+        if unit and (not entry.is_directory or is_beneath(entry.path, unit)):
+            found.setdefault(unit, []).append(entry)
+    return found
+
+
+def _with_rest_of_units(
+    tree: str, entries: tuple[Entry, ...], units: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]
+) -> tuple[Entry, ...]:
+    """Bring in what a changed unit has in the layers below: by links, as both are immutable from now on."""
+    own = {entry.path for entry in entries}
+    added: list[Entry] = []
+    touched: set[str] = set()
+    for unit, members in units.items():
+        if not layers or not any(entry.path in own and not entry.is_directory for entry in members):
+            continue
+        parent = os.path.dirname(unit)
+        beside = [nodes.below(parent, name) for name in nodes.names_in(layers, parent)] if not files.has_directory(unit) else []
+        rest = files.found_below(unit) if files.has_directory(unit) else [path for path in beside if known.unit_of(path) == unit and files.has(path)]
+        for path in rest:
+            if path in own:
+                continue
+            for above in ancestors(path):
+                if above not in own:
+                    added.append(_brought_in(tree, layers, above, entries[0].version))
+                    own.add(above)
+            added.append(_brought_in(tree, layers, path, entries[0].version))
+            touched.update(ancestors(path))
+    if not added:
+        return entries
+    result = sorted([*entries, *added], key=lambda entry: entry.path)
+    _restore_directories(tree, result, touched)
+    return tuple(result)
+
+
+def _brought_in(tree: str, layers: tuple[str, ...], path: str, version: Version) -> Entry:
+    source, target = nodes.lookup(layers, path), f"{tree}/{path}"
+    found = os.lstat(source)
+    entry = nodes.read_entry(source, path, found, version, nodes.attributes(source))
+    if entry.is_directory:
+        os.mkdir(target)
+        nodes.set_entry_metadata(target, entry)
+        return entry
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        nodes.copy(source, target, found)
+    return entry
+
+
+def _with_emptied_logs(tree: str, entries: tuple[Entry, ...], deleted: "Iterable[str]", layers: tuple[str, ...]) -> tuple[Entry, ...]:
+    """A deletion ends with its build; but a database that had its log written into it must not meet that log again. An empty one says nothing."""
+    own = {entry.path: entry for entry in entries}
+    added = []
+    for path in deleted:
+        database = own.get(known.unit_of(path)) if sqlite.is_log(path) else None
+        if database is not None and nodes.lookup(layers, path):
+            entry = replace(database, path=path, type=EntryType.FILE, size=0, sha256="", target="")
+            with open(f"{tree}/{path}", "xb"):
+                pass
+            nodes.set_entry_metadata(f"{tree}/{path}", entry)
+            added.append(entry)
+    if not added:
+        return entries
+    _restore_directories(tree, entries, {os.path.dirname(entry.path) for entry in added})
+    return tuple(sorted([*entries, *added], key=lambda entry: entry.path))
+
+
+def _restore_directories(tree: str, entries: "Iterable[Entry]", touched: set[str]) -> None:
+    """Give directories whose content was changed here the times that the step left."""
+    if touched:
+        for entry in sorted([entry for entry in entries if entry.is_directory and entry.path in touched], key=lambda entry: entry.path, reverse=True):
+            nodes.set_entry_metadata(f"{tree}/{entry.path}" if entry.path else tree, entry)
 
 
 def _read(path: str) -> bytes:

@@ -51,12 +51,12 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
     reach("volume.captured")
     if not attachment.starts_empty:
         deletions.note(attachment.session.id, attachment.volume_id, captured)
-    captured = replace(captured, entries=adapting.without_unwanted(attachment.upper, captured.entries, succeeded=succeeded))
-    if capture.changes_nothing(captured.entries, attachment.lowers):
+    judged = adapting.judged(attachment.upper, captured, attachment.lowers, succeeded=succeeded, scope=attachment.key.scope)
+    if capture.changes_nothing(judged.entries, attachment.lowers):
         report = CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
     else:
         with FileLock(f"{store.layout.volumes}/{attachment.volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
-            report = _publish(store, attachment, captured, succeeded=succeeded)
+            report = _publish(store, attachment, judged, succeeded=succeeded)
     throw_away(attachment)
     return report
 
@@ -73,31 +73,40 @@ def current(store: "Store", volume_id: str) -> VolumeRow | None:
     return volume_row(rows[0]) if rows else None
 
 
-def _publish(store: "Store", attachment: Attachment, captured: capture.Captured, *, succeeded: bool) -> CommitReport:
+def _publish(store: "Store", attachment: Attachment, judged: adapting.Judged, *, succeeded: bool) -> CommitReport:
     """With the volume's commit lock held, so that nobody else's delta comes in between (a fold may: it changes no content)."""
     found = current(store, attachment.volume_id)
     head = found.head if found is not None else Head()
     version = _version(attachment, head, store.home)
-    entries = captured.entries
-    if entries[0].version != version:
-        entries = tuple([replace(entry, version=version) for entry in entries])
+    # what others may have of a failed step, and what they may not, are two deltas
+    last = version if succeeded or not judged.vouched else replace(version, sequence=version.sequence + 1)
+    entries = _with_versions(judged, version, last)
     if unseen := _unseen(store, attachment.volume_id, head, _seen(attachment)):
-        entries = _merged(attachment, entries, version, unseen, attaching.layer_trees(store, attachment.volume_id, head))
-    mine = [entry for entry in entries if entry.version == version]
+        entries = _merged(attachment, entries, version, unseen, head, attaching.layer_trees(store, attachment.volume_id, head))
+    mine = [entry for entry in entries if entry.version.slot == version.slot and entry.version.sequence >= version.sequence]
     if not mine:
         return CommitReport(generation=head.number, layers=len(head.layers))
-    layer = _settle_in(store, attachment, entries, version)
+    layer = _settle_in(store, attachment, entries, last)
     if not succeeded:
-        layer = replace(layer, failed=((version.slot, version.sequence),))
-    after = _put_on_top(store, attachment.volume_id, layer, version)
+        layer = replace(layer, failed=((last.slot, last.sequence),))
+    after = _put_on_top(store, attachment.volume_id, layer, last, max(entry.version.lamport for entry in mine))
     files = [entry for entry in mine if not entry.is_directory]
     return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers))
 
 
-def _merged(attachment: Attachment, entries: tuple[Entry, ...], version: Version, unseen: list[Entry], layers: tuple[str, ...]) -> tuple[Entry, ...]:
+def _with_versions(judged: adapting.Judged, version: Version, last: Version) -> tuple[Entry, ...]:
+    if last == version:
+        entries = judged.entries
+        return entries if entries[0].version == version else tuple([replace(entry, version=version) for entry in entries])
+    return tuple([replace(entry, version=version if entry.path in judged.vouched else last) for entry in judged.entries])
+
+
+def _merged(
+    attachment: Attachment, entries: tuple[Entry, ...], version: Version, unseen: list[Entry], head: Head, layers: tuple[str, ...]
+) -> tuple[Entry, ...]:
     """What remains of the step's delta beside those that it didn't see: adapters first, then one side wins in all else."""
     entries = adapting.without_known_units(attachment.upper, entries, unseen)
-    entries, agreed = adapting.with_merged_indexes(attachment.upper, entries, unseen, layers)
+    entries, agreed = adapting.with_merged_indexes(attachment.upper, entries, unseen, layers, max(head.lamport, version.lamport))
     lost = losers(Delta(version, _seen(attachment), entries), [entry for entry in unseen if entry.path not in agreed])
     return materialise.give_way(attachment.upper, entries, lost) if lost else entries
 
@@ -131,14 +140,14 @@ def _settle_in(store: "Store", attachment: Attachment, entries: tuple[Entry, ...
     return Layer(name, len(entries), size_bytes, EMPTY_VECTOR.advanced(version.slot, version.sequence), store.boot_id)
 
 
-def _put_on_top(store: "Store", volume_id: str, layer: Layer, version: Version) -> Head:
+def _put_on_top(store: "Store", volume_id: str, layer: Layer, version: Version, lamport: int) -> Head:
     with store.db.transaction(durable=False) as tx:
         head = volume_row(tx.execute(FIND_BY_ID, (volume_id,))[0]).head
         after = Head(
             head.number + 1,
             version.slot,
             head.vector.advanced(version.slot, version.sequence),
-            max(head.lamport, version.lamport),
+            max(head.lamport, lamport),
             (*head.layers, layer),
             head.tombstones,
             store.home,

@@ -182,7 +182,9 @@ def _merge_in(
     try:
         directories = [attaching.layer_directory(store, volume_id, layer.name) for layer in row.head.layers]
         mine = {path: entry for path, (entry, _) in materialise.shown([materialise.read_table(layer) for layer in directories]).items()}
-        wanted = _wanted(row.head, mine, theirs, tables)
+        # what a project made itself is for its own branch
+        sources = {entry: item for item, table in tables.items() for entry in table.entries if entry.only_in in ("", row.key.scope)}
+        wanted = _wanted(row.head, mine, theirs, sources)
         _check_room(store, wanted)
         new = f"{session.scratch('r')}/l"
         os.mkdir(new, 0o700)
@@ -197,9 +199,8 @@ def _merge_in(
         attachment.release()
 
 
-def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "dict[PackRef, Table]") -> "dict[str, tuple[Entry, PackRef | None]]":
+def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, sources: "dict[Entry, PackRef]") -> "dict[str, tuple[Entry, PackRef | None]]":
     """What the merge of both sides shows and this machine lacks, with the directories above it."""
-    sources = {entry: item for item, table in tables.items() for entry in table.entries}
     registers: dict[str, set[Entry]] = {}
     for entry in sources:
         registers.setdefault(entry.path, set()).add(entry)

@@ -27,6 +27,7 @@ MAX_TARGET_BYTES = 4095
 # what the packs of one head may hold, expanded
 MAX_PLAIN_BYTES = 1 << 40
 _MAX_SLOT = 100
+_MAX_SCOPE = 1000
 _MAX_ID = (1 << 32) - 2
 _MAX_ATTRIBUTES, _MAX_ATTRIBUTE_BYTES = 64, 64 << 10
 _HEX = frozenset("0123456789abcdef")
@@ -136,6 +137,8 @@ def _check_metadata(entry: Entry) -> None:
     if not all(type(owner) is int and 0 <= owner <= _MAX_ID for owner in (entry.uid, entry.gid)):
         raise bad_table("has metadata that can't be")
     if type(entry.mode) is not int or not 0 <= entry.mode <= nodes.DIRECTORY_MODE or (not entry.is_directory and entry.mode > nodes.FILE_MODE):
+        raise bad_table("has metadata that can't be")
+    if not isinstance(entry.only_in, str) or len(entry.only_in) > _MAX_SCOPE:
         raise bad_table("has metadata that can't be")
     if len(entry.xattrs) > _MAX_ATTRIBUTES or not all(_is_attribute(name, content) for name, content in entry.xattrs):
         raise bad_table("has an attribute that a volume doesn't keep")

@@ -48,6 +48,7 @@ class Entry:
     """One path. `target` is where a symlink points, or the path whose inode a hard link shares (its other fields are its own, so it can stand alone).
 
     `sha256` is empty until the content was read; `mode` are permission bits without set-uid; `uid` and `gid` are those seen in the container.
+    `only_in` is the scope that alone may see what the project made itself; "" for what everybody may.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Entry:
     sha256: str = ""
     target: str = ""
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    only_in: str = ""
 
     @property
     def is_directory(self) -> bool:
@@ -180,6 +182,8 @@ def encode_entry(entry: Entry) -> "dict[str, Any]":
             document[name] = found
     if entry.target:
         document["target"] = encode_path(entry.target)
+    if entry.only_in:
+        document["only"] = entry.only_in
     if entry.xattrs:
         document["xattrs"] = {name: content.hex() for name, content in entry.xattrs}
     return document
@@ -199,6 +203,7 @@ def decode_entry(document: "dict[str, Any]") -> Entry:
         sha256=document.get("sha256", ""),
         target=decode_path(document.get("target", "")),
         xattrs=tuple(sorted((name, bytes.fromhex(content)) for name, content in document.get("xattrs", {}).items())),
+        only_in=document.get("only", ""),
     )
 
 

@@ -1,43 +1,66 @@
 """What an ecosystem's tool means by the files of its cache: the protocol, and what holds where nobody knows better. Pure.
 
 An adapter recognises its files by their place relative to each other, never by the volume's name, so a moved repository is found too. Each
-method answers for one path of the volume; `Plain` has the answers for what an adapter says nothing about.
+method answers for paths of the volume; `Plain` has the answers for what an adapter says nothing about.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
     from typing import Protocol
 
-    Read = Callable[[str], bytes]
+    class Files(Protocol):
+        """What a volume shows once a step is over: the step's files over those that it found. Directories are no files."""
+
+        def has(self, path: str) -> bool: ...
+
+        def has_directory(self, path: str) -> bool: ...
+
+        def read(self, path: str) -> bytes:
+            """The content of a regular file; empty where there is none."""
+            ...
+
+        def target(self, path: str) -> str:
+            """Where a symbolic link points; "" where there is none."""
+            ...
+
+        def below(self, directory: str) -> tuple[str, ...]:
+            """The files in a directory and below it, in order."""
+            ...
 
     class Adapter(Protocol):
-        """`paths` are those of one tree or delta; `read` gives the content of one of them."""
-
         name: str
 
         def is_never_stored(self, path: str) -> bool:
-            """A lock, failure marker or partial download of the tool."""
+            """A lock, failure marker or partial download of the tool, or what it notes about this machine alone."""
             ...
 
         def unit_of(self, path: str) -> str:
-            """The directory (or file that the others stand by) that is whole or absent; "" if `path` stands alone."""
+            """The directory (or the name that its files share) that is whole or absent; "" if `path` stands alone."""
             ...
 
-        def is_complete(self, unit: str, paths: frozenset[str]) -> bool:
-            """Whether a unit that a failed step left is known to be whole."""
+        def is_broken(self, unit: str, files: Files) -> bool:
+            """Whether a unit carries the tool's own mark of being half made, whatever the step's exit code."""
+            ...
+
+        def is_complete(self, unit: str, files: Files) -> bool:
+            """Whether a unit that a failed step touched is known to be whole."""
+            ...
+
+        def is_index(self, path: str) -> bool:
+            """Whether two versions of a file may be mergeable: only then are they read."""
             ...
 
         def merge_index(self, path: str, ours: bytes, theirs: bytes) -> bytes | None:
-            """The content that serves both writers; None if the file is no index that can be merged."""
+            """The content that serves both writers, the same in whatever order many are merged; None if one side must win."""
             ...
 
-        def is_private(self, path: str, paths: frozenset[str], read: Read) -> bool:
-            """Whether the project made this itself, so that it stays in its branch's scope."""
+        def private(self, paths: "Iterable[str]", files: Files) -> "Iterable[str]":
+            """Those of a step's files that the project made itself, so that they stay in its branch's scope."""
             ...
 
-        def may_share(self, path: str, paths: frozenset[str], read: Read) -> bool:
-            """Whether a failed step's file is provably complete."""
+        def may_share(self, path: str, files: Files) -> bool:
+            """Whether a failed step's file, which is in no unit, is provably complete."""
             ...
 
 
@@ -52,26 +75,38 @@ class Plain:
     def unit_of(self, path: str) -> str:
         return ""
 
-    def is_complete(self, unit: str, paths: frozenset[str]) -> bool:
+    def is_broken(self, unit: str, files: "Files") -> bool:
+        return False
+
+    def is_complete(self, unit: str, files: "Files") -> bool:
+        return False
+
+    def is_index(self, path: str) -> bool:
         return False
 
     def merge_index(self, path: str, ours: bytes, theirs: bytes) -> bytes | None:
         return None
 
-    def is_private(self, path: str, paths: frozenset[str], read: "Read") -> bool:
-        return False
+    def private(self, paths: "Iterable[str]", files: "Files") -> "Iterable[str]":
+        return ()
 
-    def may_share(self, path: str, paths: frozenset[str], read: "Read") -> bool:
+    def may_share(self, path: str, files: "Files") -> bool:
         return False
 
 
 def union_of_lines(ours: bytes, theirs: bytes) -> bytes:
-    """The lines of both, sorted where they differ, so that either order of merging gives the same bytes."""
-    common = [line for line in ours.splitlines() if line in set(theirs.splitlines())]
-    rest = sorted(set(ours.splitlines()) ^ set(theirs.splitlines()))
-    return b"".join(line + b"\n" for line in [*common, *rest])
+    """The lines of both, sorted, so that any order of merging gives the same bytes."""
+    return b"".join([line + b"\n" for line in sorted({*ours.splitlines(), *theirs.splitlines()}) if line])
 
 
 def up_to(path: str, count: int) -> str:
     """The first `count` parts of a path."""
     return "/".join(path.split("/")[:count])
+
+
+def after(parts: list[str], *names: str) -> int:
+    """The index just behind a run of directory names in a path; -1 if it has none. The last part is no directory."""
+    for start in range(len(parts) - len(names)):
+        if tuple(parts[start : start + len(names)]) == names:
+            return start + len(names)
+    return -1

@@ -2,12 +2,32 @@
 
 from chandlery.volume.adapters.adapter import Plain
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.volume.adapters.adapter import Files
+
 
 class Apt(Plain):
     name = "apt"
 
     def is_never_stored(self, path: str) -> bool:
+        """Locks, what is still coming in, and the maps that apt makes anew from lists and dpkg's status."""
         parts = path.split("/")
         if parts[-1] == "lock":
             return len(parts) == 1 or parts[-2] in ("archives", "lists")
-        return parts[0] == "partial" or (len(parts) >= 3 and parts[-2] == "partial" and parts[-3] in ("archives", "lists"))
+        if parts[-1] in ("pkgcache.bin", "srcpkgcache.bin"):
+            return len(parts) == 1 or parts[-2] == "apt"
+        return parts[0] in ("partial", "auxfiles") or (len(parts) >= 3 and parts[-2] in ("partial", "auxfiles") and parts[-3] in ("archives", "lists"))
+
+    def unit_of(self, path: str) -> str:
+        """The lists of one suite: an InRelease and the Packages that it names belong together. <host and path>_dists_<suite>_..."""
+        directory, _, name = path.rpartition("/")
+        source, found, rest = name.partition("_dists_")
+        if not found or directory.rpartition("/")[2] not in ("", "lists"):
+            return ""
+        return f"{directory}/{source}_dists_{rest.partition('_')[0]}".lstrip("/")
+
+    def may_share(self, path: str, files: "Files") -> bool:
+        """A package is moved out of partial/ once its checksum was right."""
+        parts = path.split("/")
+        return parts[-1].endswith(".deb") and (len(parts) == 1 or parts[-2] == "archives")

@@ -1,16 +1,18 @@
 """The places where tools keep credentials, whatever the tool. Exact places: a package that contains a file of such a name keeps it."""
 
-_IN_HOME = frozenset({".npmrc", ".yarnrc.yml", ".netrc", ".pypirc", ".git-credentials"})
+_IN_HOME = frozenset({".npmrc", ".yarnrc", ".yarnrc.yml", ".netrc", "_netrc", ".pypirc", ".git-credentials"})
 _AT = {
     "settings.xml": (".m2", ""),
     "settings-security.xml": (".m2", ""),
     "gradle.properties": (".gradle", ""),
     "pip.conf": (".pip", "pip", ""),
-    "credentials": (".cargo", ""),
+    "credentials": (".cargo", ".aws", ""),
     "credentials.toml": (".cargo", ""),
     "config.json": (".docker",),
+    "config": (".kube",),
     "auth.toml": ("pypoetry",),
 }
+_DIRECTORIES = frozenset({".ssh", ".gnupg"})
 
 
 def is_credential(path: str) -> bool:
@@ -18,4 +20,7 @@ def is_credential(path: str) -> bool:
     *above, name = path.split("/")
     if name in _IN_HOME:
         return len(above) <= 1
-    return len(above) <= 3 and (above[-1] if above else "") in _AT.get(name, ())
+    if len(above) > 3:
+        return False
+    beside = above[-1] if above else ""
+    return beside in _AT.get(name, ()) or any(part in _DIRECTORIES for part in above[:2])

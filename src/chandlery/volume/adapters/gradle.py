@@ -1,4 +1,4 @@
-"""Gradle's user home: caches/<version>/..., caches/modules-2, caches/transforms-*, wrapper/dists."""
+"""Gradle's user home: caches/<version>/..., caches/modules-2, caches/transforms-*. What its wrapper unpacks: wrapper.py."""
 
 import hashlib
 
@@ -6,38 +6,45 @@ from chandlery.volume.adapters.adapter import Plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.volume.adapters.adapter import Read
+    from chandlery.volume.adapters.adapter import Files
 
 # immutable workspaces: a directory without its metadata.bin fails the build, an absent one doesn't (gradle/gradle#28974)
 _WORKSPACES = ("transforms", "kotlin-dsl", "groovy-dsl", "jars-")
+# one index and the files that it names
+_INDEXED = ("transforms-1", "transforms-2", "journal-1")
+# stores of a version's own, some files that only make sense together
+_STORES = ("fileHashes", "fileContent", "fileChanges", "executionHistory", "javaCompile", "md-supplier", "md-rule")
 
 
 class Gradle(Plain):
     name = "gradle"
 
     def is_never_stored(self, path: str) -> bool:
+        """Locks, when something was last used here, and where daemons of this machine listen."""
         parts = path.split("/")
         if "caches" in parts[:-1]:
             return parts[-1] == f"{parts[-2]}.lock" or (parts[-1] == "gc.properties" and parts[-3:-2] == ["caches"])
-        return "dists" in parts and parts[-1].endswith((".lck", ".part"))
+        return len(parts) >= 3 and parts[-3] == "daemon" and parts[-1].startswith(("registry.bin", "daemon-"))
 
     def unit_of(self, path: str) -> str:
         parts = path.split("/")
-        for depth, part in enumerate(parts[:-1]):
-            if part == "dists" and depth and parts[depth - 1] == "wrapper" and len(parts) > depth + 3:
-                return "/".join(parts[: depth + 3])
-            if part.startswith(_WORKSPACES) and "caches" in parts[:depth] and len(parts) > depth + 2:
-                return "/".join(parts[: depth + 2])
-            if part.startswith("metadata-") and depth and parts[depth - 1].startswith("modules-"):
+        if "caches" not in parts[:-1]:
+            return ""
+        start = parts.index("caches") + 1
+        for depth in range(start, len(parts) - 1):
+            part = parts[depth]
+            if part in _INDEXED or (depth == start + 1 and part in _STORES) or (part.startswith("metadata-") and parts[depth - 1].startswith("modules-")):
                 return "/".join(parts[: depth + 1])
+            if part.startswith(_WORKSPACES) and len(parts) > depth + 2:
+                return "/".join(parts[: depth + 2])
         return ""
 
-    def is_complete(self, unit: str, paths: frozenset[str]) -> bool:
-        return f"{unit}/metadata.bin" in paths or any(path.startswith(f"{unit}/") and path.endswith(".ok") for path in paths)
+    def is_complete(self, unit: str, files: "Files") -> bool:
+        return files.has(f"{unit}/metadata.bin")
 
-    def may_share(self, path: str, paths: frozenset[str], read: "Read") -> bool:
+    def may_share(self, path: str, files: "Files") -> bool:
         """files-2.1/<group>/<module>/<version>/<sha1 without leading zeros>/<file>."""
         parts = path.split("/")
         if len(parts) < 6 or not parts[-6].startswith("files-"):
             return False
-        return hashlib.sha1(read(path), usedforsecurity=False).hexdigest().lstrip("0") == parts[-2].lstrip("0")
+        return hashlib.sha1(files.read(path), usedforsecurity=False).hexdigest().lstrip("0") == parts[-2].lstrip("0")

@@ -1,6 +1,7 @@
 """All adapters as one: what commit, merge and publish ask. Pure."""
 
-from enum import StrEnum
+import re
+from functools import lru_cache
 
 from chandlery.volume.adapters.apt import Apt
 from chandlery.volume.adapters.cargo import Cargo
@@ -11,45 +12,55 @@ from chandlery.volume.adapters.maven import Maven
 from chandlery.volume.adapters.node import Npm, Pnpm, Yarn
 from chandlery.volume.adapters.python import Pip, Poetry, Uv
 from chandlery.volume.adapters.sqlite import Sqlite
+from chandlery.volume.adapters.wrapper import Wrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chandlery.volume.adapters.adapter import Adapter, Read
+    from chandlery.volume.adapters.adapter import Adapter, Files
 
-ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Npm(), Pnpm(), Yarn(), Pip(), Uv(), Poetry(), Go(), Cargo(), Apt(), Sqlite())
+ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Wrapper(), Npm(), Pnpm(), Yarn(), Pip(), Uv(), Poetry(), Go(), Cargo(), Apt(), Sqlite())
 
-
-class Scope(StrEnum):
-    """How far something may go: to everybody who reads the volume, or not beyond the branch that made it."""
-
-    SHARED = "shared"
-    BRANCH = "branch"
+# where the unit depends on the file's name; everywhere else on its directory alone
+_BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2)?/")
 
 
 def is_never_stored(path: str) -> bool:
     """What lies in one tool's unit (an unpacked module, say) is that tool's alone: a package may contain any name."""
-    owner = next((adapter for adapter in ADAPTERS if adapter.unit_of(path)), None)
+    owner = _owner(path)
     if owner is not None:
         return owner.is_never_stored(path)
     return is_credential(path) or any(adapter.is_never_stored(path) for adapter in ADAPTERS)
 
 
 def unit_of(path: str) -> str:
-    """What is whole or absent together with `path`; "" if it stands alone."""
-    return next((unit for adapter in ADAPTERS if (unit := adapter.unit_of(path))), "")
+    """What is whole or absent together with the file `path`; "" if it stands alone."""
+    owner = _owner(path)
+    return owner.unit_of(path) if owner is not None else ""
 
 
-def incomplete_units(paths: "Iterable[str]") -> frozenset[str]:
-    """The units among a failed step's additions that nobody vouches for."""
-    present = frozenset(paths)
-    units = {(adapter, unit) for adapter in ADAPTERS for path in present if (unit := adapter.unit_of(path))}
-    return frozenset([unit for adapter, unit in units if not adapter.is_complete(unit, present)])
+def is_broken(unit: str, member: str, files: "Files") -> bool:
+    """Whether the unit of `member` carries a mark of being half made."""
+    owner = _owner(member)
+    return owner is not None and owner.is_broken(unit, files)
+
+
+def is_complete(unit: str, member: str, files: "Files") -> bool:
+    """Whether the unit of `member` is whole, by its tool's own verdict."""
+    owner = _owner(member)
+    return owner is not None and owner.is_complete(unit, files)
+
+
+def is_index(path: str) -> bool:
+    """Whether two versions of a file may be mergeable: only then are they read."""
+    return not unit_of(path) and any(adapter.is_index(path) for adapter in ADAPTERS)
 
 
 def merge_index(path: str, ours: bytes, theirs: bytes) -> bytes | None:
     """The content of an index file that serves both its writers; None if one side must win."""
+    if ours == theirs:
+        return ours
     for adapter in ADAPTERS:
         merged = adapter.merge_index(path, ours, theirs)
         if merged is not None:
@@ -57,16 +68,27 @@ def merge_index(path: str, ours: bytes, theirs: bytes) -> bytes | None:
     return None
 
 
-def is_index(path: str) -> bool:
-    """Whether two versions of a file may be mergeable: only then are they read."""
-    name = path.rpartition("/")[2]
-    return name in ("_remote.repositories", "list") or name.startswith("maven-metadata-") or "/index-v5/" in f"/{path}"
+def private(paths: "Iterable[str]", files: "Files") -> frozenset[str]:
+    """Those of a step's files that must not leave the scope of the branch that made them."""
+    listed = [path for path in paths if not unit_of(path)]
+    return frozenset([path for adapter in ADAPTERS for path in adapter.private(listed, files)])
 
 
-def scope_of(path: str, paths: frozenset[str], read: "Read") -> Scope:
-    return Scope.BRANCH if any(adapter.is_private(path, paths, read) for adapter in ADAPTERS) else Scope.SHARED
-
-
-def may_share(path: str, paths: frozenset[str], read: "Read") -> bool:
+def may_share(path: str, files: "Files") -> bool:
     """Whether a failed step's file may go to other machines."""
-    return not is_never_stored(path) and any(adapter.may_share(path, paths, read) for adapter in ADAPTERS)
+    unit = unit_of(path)
+    if unit:
+        return is_complete(unit, path, files)
+    return any(adapter.may_share(path, files) for adapter in ADAPTERS)
+
+
+def _owner(path: str) -> "Adapter | None":
+    if _BY_NAME.search(path) is not None:
+        return next((adapter for adapter in ADAPTERS if adapter.unit_of(path)), None)
+    return _owner_of_directory(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=65536)
+def _owner_of_directory(directory: str) -> "Adapter | None":
+    # a name that no adapter knows
+    return next((adapter for adapter in ADAPTERS if adapter.unit_of(f"{directory}/~")), None)

@@ -1,42 +1,80 @@
-"""npm's _cacache, pnpm's store and yarn's cache."""
+"""npm's _cacache, pnpm's store and yarn's cache; and links to what the project itself is."""
 
 import hashlib
+import json
 
-from chandlery.volume.adapters.adapter import Plain, union_of_lines
+from chandlery.volume.adapters.adapter import Plain, after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.volume.adapters.adapter import Read
+    from collections.abc import Iterable
+    from typing import Any
+
+    from chandlery.volume.adapters.adapter import Files
+
+_OF_THIS_MACHINE = ("_logs", "_locks", "_update-notifier-last-checked")
+_LOCAL_KEYS = ("pacote:tarball:file:", "pacote:tarball:git+file:")
 
 
 class Npm(Plain):
     name = "npm"
 
     def is_never_stored(self, path: str) -> bool:
+        """What is being written, and npm's logs and notes about itself, which lie beside _cacache."""
         parts = path.split("/")
-        return "_cacache" in parts[:-1] and parts[parts.index("_cacache") + 1] == "tmp" and len(parts) > parts.index("_cacache") + 2
+        if after(parts, "_cacache", "tmp") > 0:
+            return True
+        return parts[max(0, after(parts, ".npm"))] in _OF_THIS_MACHINE
+
+    def unit_of(self, path: str) -> str:
+        """What npx installed to run something."""
+        parts = path.split("/")
+        depth = after(parts, "_npx")
+        return "/".join(parts[: depth + 1]) if 0 < depth < len(parts) - 1 else ""
+
+    def is_index(self, path: str) -> bool:
+        return "/index-v5/" in f"/{path}"
 
     def merge_index(self, path: str, ours: bytes, theirs: bytes) -> bytes | None:
-        """Buckets are append-only lines, each with its own checksum; a reader takes the last of a key."""
-        return union_of_lines(ours, theirs) if "/index-v5/" in f"/{path}" else None
+        """A bucket is lines, each with its own checksum, of which a reader takes the last of a key: in order of npm's own time of writing."""
+        if not self.is_index(path):
+            return None
+        mine, other = ({line for line in text.split(b"\n") if _bucket_entry(line) is not None} for text in (ours, theirs))
+        return b"".join([b"\n" + line for line in sorted(mine | other, key=_written)]) if mine and other else None
 
-    def may_share(self, path: str, paths: frozenset[str], read: "Read") -> bool:
-        """content-v2/<algorithm>/ab/cd/<rest of the digest>."""
+    def private(self, paths: "Iterable[str]", files: "Files") -> "Iterable[str]":
+        """Tarballs that lay beside the project, and links that `npm link`, `yarn link` and `pnpm link` make to it."""
+        for path in paths:
+            if self.is_index(path):
+                entries = [entry for line in files.read(path).split(b"\n") if (entry := _bucket_entry(line)) is not None]
+                if any(str(entry.get("key", "")).startswith(_LOCAL_KEYS) for entry in entries):
+                    yield path
+            elif ("/node_modules/" in f"/{path}" or "/link/" in f"/{path}" or "/projects/" in f"/{path}") and _leads_out(path, files.target(path)):
+                yield path
+
+    def may_share(self, path: str, files: "Files") -> bool:
+        """content-v2/<algorithm>/ab/cd/<rest of the digest>; and buckets whose every line is whole."""
+        if self.is_index(path):
+            return all(_bucket_entry(line) is not None for line in files.read(path).split(b"\n") if line)
         parts = path.split("/")
         if len(parts) < 5 or parts[-5] != "content-v2" or parts[-4] not in ("sha1", "sha256", "sha512"):
             return False
-        return hashlib.new(parts[-4], read(path), usedforsecurity=False).hexdigest() == "".join(parts[-3:])
+        return hashlib.new(parts[-4], files.read(path), usedforsecurity=False).hexdigest() == "".join(parts[-3:])
 
 
 class Pnpm(Plain):
     name = "pnpm"
 
-    def may_share(self, path: str, paths: frozenset[str], read: "Read") -> bool:
+    def is_never_stored(self, path: str) -> bool:
+        parts = path.split("/")
+        return len(parts) >= 3 and parts[-3] == "files" and len(parts[-2]) == 2 and "_tmp_" in parts[-1]
+
+    def may_share(self, path: str, files: "Files") -> bool:
         """files/ab/<rest of the sha512>, with -exec where it is a program."""
         parts = path.split("/")
         if len(parts) < 3 or parts[-3] != "files" or len(parts[-2]) != 2:
             return False
-        return hashlib.sha512(read(path)).hexdigest() == parts[-2] + parts[-1].removesuffix("-exec")
+        return hashlib.sha512(files.read(path)).hexdigest() == parts[-2] + parts[-1].removesuffix("-exec")
 
 
 class Yarn(Plain):
@@ -54,5 +92,28 @@ class Yarn(Plain):
                 return "/".join(parts[: depth + 1])
         return ""
 
-    def is_complete(self, unit: str, paths: frozenset[str]) -> bool:
-        return any(path.startswith(f"{unit}/") and path.endswith("/.yarn-metadata.json") for path in paths)
+    def is_complete(self, unit: str, files: "Files") -> bool:
+        """Written last."""
+        return any(path.endswith("/.yarn-metadata.json") for path in files.below(unit))
+
+
+def _bucket_entry(line: bytes) -> "dict[str, Any] | None":
+    """A line of a bucket, "<sha1 of the JSON>\\t<JSON>"; None for one that is cut short."""
+    checksum, found, text = line.partition(b"\t")
+    if not found or hashlib.sha1(text, usedforsecurity=False).hexdigest().encode() != checksum:
+        return None
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _written(line: bytes) -> tuple[float, bytes]:
+    time = (_bucket_entry(line) or {}).get("time", 0)
+    return (time if isinstance(time, int | float) else 0), line
+
+
+def _leads_out(path: str, target: str) -> bool:
+    """Whether a link at `path` leaves the volume."""
+    return target.startswith("/") or target.startswith("../" * (path.count("/") + 1))

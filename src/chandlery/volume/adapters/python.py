@@ -1,27 +1,85 @@
 """The caches of pip, uv and poetry. Their files are written under a temporary name and renamed, so what has its name is whole."""
 
-from chandlery.volume.adapters.adapter import Plain
+import re
+
+from chandlery.volume.adapters.adapter import Plain, after
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chandlery.volume.adapters.adapter import Files
+
+# CacheControl's layout: five directories of one digit each, then the hash of the address
+_HTTP = re.compile(r"(^|/)(http|http-v2|_http)/[0-9a-f]/[0-9a-f]/[0-9a-f]/[0-9a-f]/[0-9a-f]/")
+_UV_BUCKET = re.compile(r"(archive|builds|built-wheels|environments|git|interpreter|sdists|simple|wheels)-v\d+$")
 
 
 class Pip(Plain):
     name = "pip"
+
+    def is_never_stored(self, path: str) -> bool:
+        return path.endswith(".tmp") and _HTTP.search(path) is not None
+
+    def unit_of(self, path: str) -> str:
+        """An answer's headers and its body, <hash> and <hash>.body, are of one request."""
+        return path.removesuffix(".body") if _HTTP.search(path) is not None else ""
+
+    def is_complete(self, unit: str, files: "Files") -> bool:
+        """The body gets its name before or after the headers, and one without the other is a miss."""
+        return files.has(unit)
+
+    def may_share(self, path: str, files: "Files") -> bool:
+        return after(path.split("/"), "wheels") > 0 and path.endswith(".whl")
 
 
 class Uv(Plain):
     name = "uv"
 
     def is_never_stored(self, path: str) -> bool:
+        """Locks, builds under way, and what uv found out about this machine's interpreters."""
         parts = path.split("/")
-        return parts[-1] == ".lock" and any(part.startswith(("sdists-v", "archive-v", "wheels-v", "simple-v")) for part in parts)
+        bucket = next((depth for depth, part in enumerate(parts[:-1]) if _UV_BUCKET.match(part)), -1)
+        if bucket < 0:
+            return parts[-1] == ".lock" and len(parts) <= 2
+        if parts[bucket].startswith("archive-v"):
+            return False
+        return parts[-1] == ".lock" or parts[bucket].startswith(("builds-v", "interpreter-v", "environments-v"))
 
     def unit_of(self, path: str) -> str:
-        """archive-v0/<id>/ is an unpacked wheel."""
+        """archive-v0/<id>/ is an unpacked wheel; git-v0 has repositories."""
         parts = path.split("/")
         for depth, part in enumerate(parts[:-2]):
-            if part.startswith("archive-v") and part[9:].isdigit():
+            if part.startswith("archive-v") and _UV_BUCKET.match(part):
                 return "/".join(parts[: depth + 2])
+            if part.startswith("git-v") and _UV_BUCKET.match(part) and parts[depth + 1] in ("db", "checkouts"):
+                return "/".join(parts[: depth + 3]) if len(parts) > depth + 3 else ""
         return ""
+
+    def is_complete(self, unit: str, files: "Files") -> bool:
+        """A wheel is unpacked elsewhere and renamed."""
+        return any(part.startswith("archive-v") for part in unit.split("/"))
+
+    def private(self, paths: "Iterable[str]", files: "Files") -> "Iterable[str]":
+        """Wheels of directories of the project, which uv knows by their paths: another branch has others there."""
+        for path in paths:
+            parts = path.split("/")
+            for depth, part in enumerate(parts[:-1]):
+                if part.startswith(("sdists-v", "built-wheels-v")) and parts[depth + 1] in ("path", "editable"):
+                    yield path
+
+    def may_share(self, path: str, files: "Files") -> bool:
+        return any(part.startswith(("wheels-v", "simple-v")) for part in path.split("/")[:-1])
 
 
 class Poetry(Plain):
+    """Its downloads are in artifacts/ and, by CacheControl, in cache/repositories/<name>/_http."""
+
     name = "poetry"
+
+    def private(self, paths: "Iterable[str]", files: "Files") -> "Iterable[str]":
+        """Virtual environments, which have the project in them."""
+        return [path for path in paths if after(path.split("/"), "pypoetry", "virtualenvs") > 0 or path.startswith("virtualenvs/")]
+
+    def may_share(self, path: str, files: "Files") -> bool:
+        return after(path.split("/"), "artifacts") > 0 and path.endswith((".whl", ".tar.gz", ".zip"))
