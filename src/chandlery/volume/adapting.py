@@ -130,9 +130,7 @@ def _units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
     return found
 
 
-def _with_rest_of_units(
-    tree: str, entries: tuple[Entry, ...], units: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]
-) -> tuple[Entry, ...]:
+def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], units: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]) -> tuple[Entry, ...]:
     """Bring in what a changed unit has in the layers below: by links, as both are immutable from now on."""
     own = {entry.path for entry in entries}
     added: list[Entry] = []
