@@ -58,7 +58,7 @@ class Go(Plain):
         return path.endswith("/@v/list") or _is_tree_head(path)
 
     def merge_index(self, path: str, ours: bytes, theirs: bytes) -> bytes | None:
-        """Lists of versions; and the checksum database's latest tree, of which the larger one includes the other. Tiles and look-ups never differ in meaning."""
+        """Lists of versions; and the checksum database's latest tree: the larger one includes the other. Tiles and look-ups never differ in meaning."""
         if _is_tree_head(path):
             return max((ours, theirs), key=_tree_rank)
         return union_of_lines(ours, theirs) if path.endswith("/@v/list") and "cache/download/" in path else None

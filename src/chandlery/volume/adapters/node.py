@@ -116,4 +116,4 @@ def _written(line: bytes) -> tuple[float, bytes]:
 
 def _leads_out(path: str, target: str) -> bool:
     """Whether a link at `path` leaves the volume."""
-    return target.startswith("/") or target.startswith("../" * (path.count("/") + 1))
+    return target.startswith(("/", "../" * (path.count("/") + 1)))
