@@ -8,11 +8,8 @@ import os
 from chandlery.errors import RequestError
 from chandlery.values import replace, value
 from chandlery.volume import attaching, folding, materialise, removing
-from chandlery.volume.adapters import known
-from chandlery.volume.adapters.known import Scope
 from chandlery.volume.head import SHARED_INSTANCE, VolumeRow, advance, find_or_create, fresh_slot
 from chandlery.volume.key import VolumeKey
-from chandlery.volume.tree import EntryType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,17 +52,8 @@ def fork(store: "Store", source: VolumeKey, scope: str) -> Forked:
 
 
 def _private_paths(store: "Store", row: VolumeRow) -> frozenset[str]:
-    trees = attaching.layer_trees(store, row.id, row.head)
     shown = materialise.shown([materialise.read_table(attaching.layer_directory(store, row.id, layer.name)) for layer in row.head.layers])
-    files = {path: trees[index] for path, (entry, index) in shown.items() if entry.type in (EntryType.FILE, EntryType.HARD_LINK)}
-    paths = frozenset(files)
-
-    def read(path: str) -> bytes:
-        fd = os.open(f"{files[path]}/{path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            return file.read()
-
-    return frozenset([path for path in paths if known.scope_of(path, paths, read) is Scope.BRANCH])
+    return frozenset([path for path, (entry, _) in shown.items() if entry.only_in])
 
 
 def _exists(key: VolumeKey) -> RequestError:
