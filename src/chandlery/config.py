@@ -45,6 +45,7 @@ _OWNERS_FLAGS = frozenset(
         "cache-scope",
         "cache-fork-from",
         "cache-remote",
+        "deps-cache",
     }
 )
 _PRUNE_KEYS = frozenset({"max-used-space", "min-free-space", "reserved-space", "keep-duration"})

@@ -124,7 +124,7 @@ def _scopes(settings: Settings, request: BuildRequest) -> "Scopes":
     """The scopes of a build; found only where something is shared, since files are read for it."""
     from chandlery.scope import Scopes, find
 
-    if not request.cache_remotes and not request.cache_scope:
+    if not request.cache_remotes and not request.cache_scope and not request.deps_caches:
         return Scopes("", (), "nothing is shared", is_shared=False)
     return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
 

@@ -84,6 +84,12 @@ def _add_caches(parser: "Parser") -> None:
         help="a cache that machines share: registry://HOST/REPOSITORY[/{scope}] or file:///DIRECTORY, each with [,mode=ro|rw]; several are read in order",
         metavar="ADDRESS",
     )
+    parser.many(
+        "--deps-cache",
+        help="dependencies on a share, for steps that mount nothing there: tar:DIRECTORY (unpacked before a step, written after it if it changed) or"
+        " dir:DIRECTORY (the directory itself: what a step writes is there at once, half-written or wrong files too), each with [,target=/root/.m2]",
+        metavar="SPEC",
+    )
     parser.one("--cache-scope", help="whose caches the build uses (default: from git and the CI system's variables)", metavar="SCOPE")
     parser.many("--cache-fork-from", help="a scope to read as well, but not to write (default: the main branch's)", metavar="SCOPE")
     parser.one("--cache-publish-timeout", help="how long the end of the build waits for what it shares (default 10s; no limit where CI is set)", metavar="TIME")

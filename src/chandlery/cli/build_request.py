@@ -69,6 +69,7 @@ def to_request(arguments: "Arguments", settings: "Settings") -> BuildRequest:
         cache_scope=arguments.cache_scope,
         cache_fork_from=tuple(arguments.cache_fork_from),
         cache_remotes=_cache_remotes(arguments),
+        deps_caches=_deps_caches(arguments),
         cache_publish_timeout_s=_publish_timeout_s(arguments, environment),
         cache_max_age_s=parse_duration(arguments.cache_max_age, "--cache-max-age") if arguments.cache_max_age else None,
     )
@@ -81,6 +82,14 @@ def _cache_remotes(arguments: "Arguments") -> tuple[str, ...]:
         for text in arguments.cache_remote:
             address.parse(text)
     return tuple(arguments.cache_remote)
+
+
+def _deps_caches(arguments: "Arguments") -> tuple[str, ...]:
+    if not arguments.deps_cache:
+        return ()
+    from chandlery.volume.deps_cache import parse_all
+
+    return tuple([str(cache) for cache in parse_all(tuple(arguments.deps_cache))])
 
 
 def _publish_timeout_s(arguments: "Arguments", environment: "Mapping[str, str]") -> float | None:

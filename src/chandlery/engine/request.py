@@ -55,6 +55,7 @@ class BuildRequest:
     `always_pull`: ask the registry even for names made here.
     `cache_remotes` are shared caches as --cache-remote writes them; `cache_publish_timeout_s` is how long the end of the build waits for what is still on
     its way there (None: as long as it takes); records older than `cache_max_age_s` are misses.
+    `deps_caches` are directories of dependencies on a share, as --deps-cache writes them.
     `tags` name the image; `outputs` () means: an image in the store. `proxy_args` are the predefined proxy build arguments that configuration gives.
     """
 
@@ -86,6 +87,7 @@ class BuildRequest:
     cache_remotes: tuple[str, ...] = ()
     cache_publish_timeout_s: float | None = DEFAULT_PUBLISH_TIMEOUT_S
     cache_max_age_s: float | None = None
+    deps_caches: tuple[str, ...] = ()
 
 
 @value

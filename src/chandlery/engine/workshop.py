@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chandlery.runtime.network import NetworkPool
     from chandlery.runtime.secrets import Secrets
     from chandlery.volume.sharing import VolumeReport
+    from chandlery.worker.deps_caches import DepsCaches
     from chandlery.worker.exec_op import StepRunner
     from chandlery.worker.launcher import Launcher
     from chandlery.worker.local import LocalWorker
@@ -73,6 +74,7 @@ class Workshop:
         self._secrets: Secrets | None = None
         self.volume_reports: tuple[VolumeReport, ...] = ()
         self.waited_s = 0.0
+        self._deps: DepsCaches | None = None
         self.crew = Crew(prepare=self._prepare, cancelled=tools.stop, max_at_once=tools.max_steps)
 
     def __enter__(self) -> "Workshop":
@@ -89,6 +91,8 @@ class Workshop:
                 if self._network is not None:
                     self._network.close()
             finally:
+                if self._deps is not None:
+                    self._deps.close()
                 if self._volume_use is not None:
                     began_s = time.monotonic()
                     self.volume_reports = self._volume_use.close(patience_s(self._request, failure))
@@ -198,6 +202,7 @@ class Workshop:
             ),
             ca_certs=tools.ca_certs(request.ca_certs),
             cancelled=self.crew.cancelled,
+            deps=self._deps_caches(),
         )
 
     def _made_secrets(self) -> "Secrets":
@@ -217,6 +222,19 @@ class Workshop:
             policy = VolumePolicy(scope, str(platform.native()), tools.plain_volumes, tools.cache_mode == "off")
             self._volume_use = VolumeUse(lambda: tools.volumes(self._warn, secrets.lent), policy, tools.session)
         return self._volume_use
+
+    def _deps_caches(self) -> "DepsCaches | None":
+        request, tools = self._request, self._tools
+        if not request.deps_caches:
+            return None
+        from chandlery.volume.deps_cache import parse_all
+        from chandlery.worker.deps_caches import ANY_SCOPE, DepsCaches, DepsPolicy
+
+        # who names a directory for it means to share it, whether or not the source has a scope that others know
+        scopes = tools.scopes.reads if tools.scopes.is_shared else (ANY_SCOPE,)
+        policy = DepsPolicy(parse_all(request.deps_caches), scopes, str(platform.native()), tools.cache_mode)
+        self._deps = DepsCaches(tools.store, tools.session, self._made_mounter(), policy)
+        return self._deps
 
     def _previous(self, vertex: Vertex) -> str:
         """The snapshot that the same COPY of a context made last time, leased, as a directory; "" if there is none."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN = "plain"
 # what lies beside the layers: locks, and what is remembered of how the volume is used
-OTHER_FILES = frozenset({"lock", "commit.lock", "fold.lock", reads.LOCK, reads.FILE, reads.NEW_FILE, history.FILE, history.NEW_FILE})
+OTHER_FILES = frozenset({"lock", "commit.lock", "fold.lock", "tar.lock", "tar.json", reads.LOCK, reads.FILE, reads.NEW_FILE, history.FILE, history.NEW_FILE})
 
 
 def sweep(store: "Store") -> int:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from chandlery.runtime.ca_certs import CaCertificates
     from chandlery.runtime.ca_injection import TrustedInStep
+    from chandlery.worker.deps_caches import DepsCaches
     from chandlery.worker.results import Reporter
 
 DEFAULT_HOSTNAME = "buildkitsandbox"
@@ -65,6 +66,7 @@ class StepRunner:
         conditions: StepConditions,
         ca_certs: "CaCertificates | None",
         cancelled: CancelToken,
+        deps: "DepsCaches | None" = None,
     ) -> None:
         self._session = session
         self._snapshots = snapshots
@@ -77,6 +79,7 @@ class StepRunner:
         self._conditions = conditions
         self._ca_certs = ca_certs
         self._cancelled = cancelled
+        self._deps = deps
 
     def run(self, op: ExecOp, lowers: tuple[str, ...], layers: "Mapping[int, tuple[str, ...]]", step: "Reporter", *, starts_empty: bool) -> Made:
         """Run the step on `lowers` and commit its layer. Raises StepFailed, InputError, MachineError, Cancelled."""
@@ -112,6 +115,7 @@ class StepRunner:
             secrets=self._secrets,
             starts_empty=starts_empty,
             on_wait=self._waiting(step),
+            deps=self._deps,
         )
 
     def _run_on(
@@ -130,7 +134,7 @@ class StepRunner:
         trusted: "TrustedInStep | None" = None
         with contextlib.ExitStack() as stack:
             rootfs = stack.enter_context(self._mounter.overlay(lowers, upper=upper, work=work))
-            wanted = mounts.attach(op.mounts, layers, stack)
+            wanted = mounts.attach_deps(op.mounts, mounts.attach(op.mounts, layers, stack), stack, step)
             network_path, etc = stack.enter_context(
                 networked(
                     self._network,
@@ -178,6 +182,9 @@ class StepRunner:
 
     def _end_volumes(self, mounts: StepMounts, status: ExitStatus | None, step: "Reporter") -> None:
         """Keep what the step added to its volumes if it ran at all; a volume never makes a build fail."""
+        if self._deps is not None:
+            succeeded = status is not None and status.code == 0 and not status.was_cancelled
+            self._deps.end(mounts.lent, step, succeeded=succeeded, secrets=self._secrets.lent())
         for attachment in mounts.attachments:
             if attachment.warning:
                 step.warn("volume.warning", attachment.warning)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable, Mapping, Sequence
 
+    from chandlery.worker.deps_caches import DepsCaches, Lent
+    from chandlery.worker.results import Reporter
+
 _VOLUME_OVERLAY = OverlayOptions(follows_renames=True, copies_metadata_only=True)
 
 
@@ -39,7 +42,7 @@ class VolumePolicy:
 
 
 class StepMounts:
-    """For one step. `attachments` are what `attach` took, to be committed or discarded; `env` what secrets add to the environment."""
+    """For one step. `attachments` and `lent` are what `attach` took, to be kept or not; `env` what secrets add to the environment."""
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class StepMounts:
         secrets: Secrets,
         starts_empty: bool,
         on_wait: "Callable[[str, float], None]",
+        deps: "DepsCaches | None" = None,
     ) -> None:
         self._session = session
         self._mounter = mounter
@@ -59,7 +63,9 @@ class StepMounts:
         self._secrets = secrets
         self._starts_empty = starts_empty
         self._on_wait = on_wait
+        self._deps = deps
         self.attachments: list[Attachment] = []
+        self.lent: list[Lent] = []
         self.env: list[str] = []
         self._volume_directories: dict[str, str] = {}
 
@@ -81,6 +87,13 @@ class StepMounts:
                 case SecretMount():
                     made.extend(self._secret(item, stack))
         return made
+
+    def attach_deps(self, wanted: "Sequence[Mount]", made: list[RuntimeMount], stack: "contextlib.ExitStack", step: "Reporter") -> list[RuntimeMount]:
+        """`made` with the mounts of --deps-cache, parents before what is mounted inside them."""
+        if self._deps is None:
+            return made
+        added = self._deps.lend(wanted, self.lent, stack, step, starts_empty=self._starts_empty)
+        return sorted([*added, *made], key=_depth)
 
     def _bind(self, item: BindMount, layers: "Mapping[int, tuple[str, ...]]", stack: "contextlib.ExitStack") -> RuntimeMount:
         upper = work = ""
@@ -149,7 +162,7 @@ def required_secrets(wanted: "Sequence[Mount]") -> tuple[str, ...]:
     return tuple(item.id for item in wanted if isinstance(item, SecretMount) and item.is_required)
 
 
-def _depth(item: Mount) -> int:
+def _depth(item: Mount | RuntimeMount) -> int:
     return item.target.rstrip("/").count("/")
 
 
