@@ -16,11 +16,12 @@ from pathlib import Path
 
 from bench import fixtures, process, registry, report, sides
 from bench.row import Row, Samples
-from bench.rows import cached, copies, startup, steps
+from bench.rows import cached, copies, startup, steps, volumes
 
 ROWS: tuple[type[Row], ...] = (
     cached.CachedRebuild, cached.CachedFromRegistry, cached.CachedLarge, cached.CachedFreshClone, steps.OneStep, steps.OneStepDefaultNetwork,
     copies.CopyCold, copies.CopyChanged, copies.Push, copies.ColdPull, steps.ParallelStages, copies.CacheMount, startup.Version,
+    volumes.VolumeAttach, volumes.VolumeAdd, volumes.VolumeAddBytes, volumes.VolumeFetch, volumes.VolumeMemory,
 )  # fmt: skip
 _INSIDE = "CHANDLERY_BENCH_INSIDE"
 

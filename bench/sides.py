@@ -58,8 +58,15 @@ class Chandlery(Side):
         self._chandlery("tag", base, self.base)
         yield
 
-    def build(self, context: Path, dockerfile: str, *, tag: str = "bench-result", network: str = "") -> Timed:
-        return self._chandlery("build", *self._flags(dockerfile, tag, network), str(context))
+    def build(
+        self, context: Path, dockerfile: str, *, tag: str = "bench-result", network: str = "", options: tuple[str, ...] = (), store: str = "store"
+    ) -> Timed:
+        return self._chandlery("build", *self._flags(dockerfile, tag, network), *options, str(context), store=store)
+
+    def pull(self, base: str, *, store: str) -> None:
+        """The base image in another store, as on another machine."""
+        self._chandlery("pull", base, store=store)
+        self._chandlery("tag", base, self.base, store=store)
 
     def push(self, tag: str) -> Timed:
         return self._chandlery("push", tag)
@@ -67,8 +74,8 @@ class Chandlery(Side):
     def version(self) -> Timed:
         return self._chandlery("--version")
 
-    def _chandlery(self, *arguments: str) -> Timed:
-        return self._run([self.program, *arguments], env={"CHANDLERY_ROOT": str(self.directory / "store")})
+    def _chandlery(self, *arguments: str, store: str = "store") -> Timed:
+        return self._run([self.program, *arguments], env={"CHANDLERY_ROOT": str(self.directory / store)})
 
 
 class Docker(Side):
