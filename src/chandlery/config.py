@@ -46,6 +46,8 @@ _OWNERS_FLAGS = frozenset(
         "cache-fork-from",
         "cache-remote",
         "deps-cache",
+        "cache-from",
+        "cache-to",
     }
 )
 _PRUNE_KEYS = frozenset({"max-used-space", "min-free-space", "reserved-space", "keep-duration"})

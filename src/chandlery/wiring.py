@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from chandlery.buildcache.address import RemoteAddress
+    from chandlery.buildcache.imported import ImportedCache
     from chandlery.buildcache.remote import StepRemote
     from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
+    from chandlery.oci.platform import Platform
     from chandlery.registry.client import RegistryClient
     from chandlery.registry.settings import RegistrySettings
     from chandlery.runtime.ca_certs import CaCertificates
@@ -97,6 +99,7 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         network=_network,
         volumes=lambda warn, secrets: volumes(store, _volume_sharing(store, places(), scopes, warn, secrets)),
         remotes=_once(lambda: _remotes(_addresses(settings, scopes, request), asking, moving)),
+        imports=lambda platform: _imports(settings, platform, request, asking, moving),
         scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
@@ -154,6 +157,25 @@ def _remotes(found: "tuple[RemoteAddress, ...]", asking: "Connect", moving: "Con
             made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable))
         else:
             made.append(RegistryRemote(address, asking=asking, moving=moving))
+    return tuple(made)
+
+
+def _imports(settings: Settings, platform: "Platform", request: BuildRequest | None, asking: "Connect", moving: "Connect") -> "tuple[ImportedCache, ...]":
+    """The caches of --cache-from."""
+    if request is None or not request.cache_from or settings.environment.get("CHANDLERY_CACHE", "") in ("off", "local"):
+        return ()
+    from chandlery.buildcache.cache_place import LayoutPlace, RegistryPlace
+    from chandlery.buildcache.imported import ImportedCache
+    from chandlery.engine.request import CacheKind
+    from chandlery.oci import reference
+
+    made = []
+    for spec in request.cache_from:
+        if spec.kind is CacheKind.LOCAL:
+            made.append(ImportedCache(LayoutPlace(spec.name, spec.option("src"), spec.option("digest") or spec.option("tag", "latest")), platform))
+        else:
+            named = reference.parse(spec.option("ref"))
+            made.append(ImportedCache(RegistryPlace(spec.name, named, asking=asking, moving=moving), platform))
     return tuple(made)
 
 

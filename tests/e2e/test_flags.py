@@ -281,7 +281,7 @@ def test_raw_progress_is_json_lines(builder):
 
 @pytest.mark.parametrize(
     "flag",
-    ["--allow=security.insecure", "--annotation=a=b", "--attest=type=sbom", "--builder=x", "--cache-from=a", "--cache-to=b", "--call=outline", "--check",
+    ["--allow=security.insecure", "--annotation=a=b", "--attest=type=sbom", "--builder=x", "--call=outline", "--check",
      "--policy=filename=a", "--provenance=true", "--sbom=true", "--ssh=default", "--cgroup-parent=/x"],
 )  # fmt: skip
 def test_a_flag_that_is_left_for_later_is_refused_by_a_sentence(builder, flag):

@@ -42,10 +42,11 @@ class SharedLayer:
 
 @value
 class Expected:
-    """What this build knows of a step's chain before it asks: the base's diff ids, and how many layers the steps on it make."""
+    """What this build knows of a step's chain before it asks: the base's diff ids, how many layers the steps on it make, and what history says made them."""
 
     base: tuple[str, ...]
     height: int
+    created_by: tuple[str, ...] = ()
 
 
 @value

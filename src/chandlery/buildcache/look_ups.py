@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import queue
     from collections.abc import Callable, Iterable
 
+    from chandlery.buildcache.imported import ImportedCache
+    from chandlery.buildcache.imports import Imports
     from chandlery.buildcache.remote import StepRemote
 
 PARALLEL = 16
@@ -28,13 +30,14 @@ class Found:
     """An entry that holds what was asked for, and where it was."""
 
     entry: Entry
-    remote: "StepRemote"
+    remote: "StepRemote | ImportedCache"
     scope: str
     size_bytes: int
 
 
 class LookUps:
-    """For one build. `scopes` are read in order, in each remote. `max_age_s`: older entries are misses. `warn(code, text)` tells the user."""
+    """For one build. `imports` are asked first; `scopes` are read in order, in each remote. `max_age_s`: older entries are misses. `warn(code, text)` tells
+    the user."""
 
     def __init__(
         self,
@@ -44,7 +47,9 @@ class LookUps:
         warn: "Callable[[str, str], None]",
         max_age_s: float | None = None,
         limit_s: float = LIMIT_S,
+        imports: "Imports | None" = None,
     ) -> None:
+        self._imports = imports
         self._remotes = remotes
         self._scopes = scopes
         self._warn = warn
@@ -61,7 +66,8 @@ class LookUps:
         import queue
         import threading
 
-        fresh = [_Question(key, expected, self._limit_s) for key, expected in wanted if key.digest not in self._asked]
+        limit_s = self._limit_s + (self._imports.limit_s if self._imports is not None else 0.0)
+        fresh = [_Question(key, expected, limit_s) for key, expected in wanted if key.digest not in self._asked]
         if self._queue is None:
             self._queue = queue.SimpleQueue()
         for question in fresh:
@@ -102,6 +108,9 @@ class LookUps:
                 question.answered.set()
 
     def _look(self, key: CacheKey, expected: Expected) -> Found | None:
+        imported = self._imports.find(key, expected) if self._imports is not None else None
+        if imported is not None and self._is_young(imported[0]):
+            return Found(*imported, "", 0)
         for remote in self._remotes:
             for scope in self._scopes:
                 if remote.name in self.down:
@@ -126,10 +135,13 @@ class LookUps:
         entry = decode(raw, key=key, scope=scope, expected=expected) if raw is not None else None
         if raw is None or entry is None:
             return None
-        if self._max_age_s is not None and entry.created_at_s < time.time() - self._max_age_s:
+        if not self._is_young(entry):
             self.replaceable.add(key.digest)
             return None
         return Found(entry, remote, scope, len(raw))
+
+    def _is_young(self, entry: Entry) -> bool:
+        return self._max_age_s is None or entry.created_at_s >= time.time() - self._max_age_s
 
     def _give_up(self, remote: "StepRemote", why: str) -> None:
         if remote.name not in self.down:

@@ -19,8 +19,6 @@ _LATER = {
     "--annotation": "annotations come with a later release",
     "--attest": "attestations come with a later release",
     "--builder": "there are no builders: the build runs in this process",
-    "--cache-from": "the cache that machines share comes with a later release",
-    "--cache-to": "the cache that machines share comes with a later release",
     "--call": "only builds can be called yet",
     "--cgroup-parent": "steps run in cgroups of Chandlery's own",
     "--check": "lint rules come with a later release",
@@ -93,6 +91,10 @@ def _add_caches(parser: "Parser") -> None:
     parser.one("--cache-scope", help="whose caches the build uses (default: from git and the CI system's variables)", metavar="SCOPE")
     parser.many("--cache-fork-from", help="a scope to read as well, but not to write (default: the main branch's)", metavar="SCOPE")
     parser.one("--cache-publish-timeout", help="how long the end of the build waits for what it shares (default 10s; no limit where CI is set)", metavar="TIME")
+    parser.many("--cache-from", help="a cache in buildx's form: an image's NAME[:TAG], or type=registry,ref=NAME or type=local,src=DIR", metavar="SPEC")
+    parser.many(
+        "--cache-to", help="where to write such a cache: type=registry,ref=NAME, type=local,dest=DIR, each with [,mode=max], or type=inline", metavar="SPEC"
+    )
     parser.one("--cache-max-age", help="steps that were made longer ago are made anew", metavar="TIME")
 
 

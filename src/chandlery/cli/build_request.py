@@ -5,7 +5,7 @@ import sys
 
 from chandlery.cli.output_flag import parse_output, split_fields
 from chandlery.engine.contexts import MAX_DOCKERFILE_BYTES
-from chandlery.engine.request import DEFAULT_PUBLISH_TIMEOUT_S, BuildRequest, Output, OutputKind, Pairs
+from chandlery.engine.request import DEFAULT_PUBLISH_TIMEOUT_S, BuildRequest, CacheSpec, Output, OutputKind, Pairs
 from chandlery.errors import RequestError
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import Limits
@@ -72,6 +72,8 @@ def to_request(arguments: "Arguments", settings: "Settings") -> BuildRequest:
         deps_caches=_deps_caches(arguments),
         cache_publish_timeout_s=_publish_timeout_s(arguments, environment),
         cache_max_age_s=parse_duration(arguments.cache_max_age, "--cache-max-age") if arguments.cache_max_age else None,
+        cache_from=_caches("--cache-from", arguments.cache_from),
+        cache_to=_caches("--cache-to", arguments.cache_to),
     )
 
 
@@ -90,6 +92,14 @@ def _deps_caches(arguments: "Arguments") -> tuple[str, ...]:
     from chandlery.volume.deps_cache import parse_all
 
     return tuple([str(cache) for cache in parse_all(tuple(arguments.deps_cache))])
+
+
+def _caches(flag: str, given: list[str]) -> tuple[CacheSpec, ...]:
+    if not any(given):
+        return ()
+    from chandlery.cli.cache_flag import parse_cache
+
+    return tuple(spec for text in given if text for spec in parse_cache(flag, text))
 
 
 def _publish_timeout_s(arguments: "Arguments", environment: "Mapping[str, str]") -> float | None:

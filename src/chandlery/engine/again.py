@@ -9,7 +9,7 @@ import json
 import os
 from enum import StrEnum
 
-from chandlery.engine.request import BuildRequest, Output, OutputKind
+from chandlery.engine.request import BuildRequest, CacheKind, CacheSpec, Output, OutputKind
 from chandlery.engine.tools import Tools
 from chandlery.errors import InternalError, Lost, RequestError
 from chandlery.graph.mount import BindMount, CacheMount, SecretMount, Sharing, TmpfsMount
@@ -37,8 +37,8 @@ FORMAT = 1
 _KINDS: "dict[str, type]" = {
     kind.__name__: kind
     for kind in (
-        BindMount, BuildRequest, CacheMount, ContextFiles, ExecOp, FileSystem, HttpFile, HttpOp, LayerRef, Limits, Network, Output, OutputKind,
-        SecretMount, SecretSource, Sharing, TmpfsMount, Ulimit, Digest,
+        BindMount, BuildRequest, CacheKind, CacheMount, CacheSpec, ContextFiles, ExecOp, FileSystem, HttpFile, HttpOp, LayerRef, Limits, Network, Output,
+        OutputKind, SecretMount, SecretSource, Sharing, TmpfsMount, Ulimit, Digest,
     )
 }  # fmt: skip
 

@@ -108,7 +108,7 @@ class Driver:
                 self._sharing.learn(record)
             self._hits[action.vertex] = record
             return self._take(KeyFound(action.vertex, record.result))
-        if self._sharing is None or not self._sharing.is_on:
+        if self._sharing is None or not self._sharing.is_asked:
             return self._take(KeyMissing(action.vertex))
         sharing = self._sharing
         if sharing.is_answered(action):
@@ -176,4 +176,4 @@ def _origin_text(origin: Pairs) -> str:
     named = dict(origin)
     if named.get("from", "local") == "local":
         return ""
-    return f"from {named['from']}, scope {named['scope']}, by {named['writer']}"
+    return f"from {named['from']}, scope {named['scope']}, by {named['writer']}" if named["scope"] else f"from {named['from']}"

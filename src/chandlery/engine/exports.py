@@ -19,7 +19,7 @@ from chandlery.oci.digest import Digest
 from chandlery.oci.reference import Reference
 from chandlery.snapshot.state import FileSystem
 from chandlery.source.layer_forms import LayerForms
-from chandlery.values import value
+from chandlery.values import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Exported:
 
 
 class Exports:
-    """For one build. `origins(registry)` gives repositories there that are likely to have a blob, by its digest."""
+    """For one build. `origins(registry)` gives repositories there that are likely to have a blob, by its digest; `inline` the cache that
+    an image is to carry of itself."""
 
     def __init__(
         self,
@@ -61,7 +62,9 @@ class Exports:
         mounter: "Callable[[], Mounter]",
         client: "Callable[[], RegistryClient]",
         origins: "Callable[[str], dict[Digest, str]]",
+        inline: "Callable[[FileSystem], str] | None" = None,
     ) -> None:
+        self._inline = inline
         self._outputs = outputs
         self._tags = tuple(reference.parse(tag) for tag in tags)
         self._recipe = recipe
@@ -123,10 +126,13 @@ class Exports:
             return _exported(image, named)
         self._forms.bring(result)
         diff_ids = tuple(self._forms.diff_id(layer, clamp_s=self._clamp_s) for layer in result.layers)
-        config = image_config.encode(assemble.assemble(self._recipe, result.layers, diff_ids))
+        config = image_config.encode(assemble.assemble(self._whole_recipe(result), result.layers, diff_ids))
         names = self._names(chosen)
         digest = ImageNames(self._store, self._session).put(tuple(str(name) for name in names), config, diff_ids)
         return Exported(str(digest), str(digest), None, tuple(name.familiar for name in names))
+
+    def _whole_recipe(self, result: FileSystem) -> ImageRecipe:
+        return self._recipe if self._inline is None else replace(self._recipe, inline_cache=self._inline(result))
 
     def _names(self, chosen: Output) -> tuple[Reference, ...]:
         named = tuple(reference.parse(name) for name in chosen.option("name").split(",") if name)
@@ -150,7 +156,7 @@ class Exports:
         made = [
             self._forms.blob(layer, form, report=_numbered(step, number), send=send, may_stay_away=is_push) for number, layer in enumerate(result.layers, 1)
         ]
-        config = assemble.assemble(self._recipe, result.layers, tuple(diff_id for diff_id, _ in made))
+        config = assemble.assemble(self._whole_recipe(result), result.layers, tuple(diff_id for diff_id, _ in made))
         layers = tuple(Descriptor(layer_media_type(blob.media_type, is_docker=is_docker), blob.digest, blob.size_bytes) for _, blob in made)
         return assemble.with_manifest(config, layers, is_docker=is_docker)
 

@@ -37,7 +37,7 @@ from chandlery.graph.vertex import Graph, Vertex
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.runtime.secrets import Secrets
-from chandlery.snapshot.state import LayerRef
+from chandlery.snapshot.state import FileSystem, LayerRef
 from chandlery.solver.solver import Solver
 from chandlery.source.image import PinnedImage
 from chandlery.source.layer_forms import BlobForm, LayerForms
@@ -45,7 +45,11 @@ from chandlery.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from chandlery.buildcache.imported import ImportedCache
+    from chandlery.buildcache.remote import StepRemote
+    from chandlery.engine.buildkit_caches import BuildkitCaches
 
 
 def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
@@ -75,6 +79,7 @@ class _Build:
         self._book = book
         self._started_at_s = started_at_s
         self._cache: CacheReport | None = None
+        self._caches: BuildkitCaches | None = None
 
     def run(self) -> BuildResult:
         opened = open_context(
@@ -102,37 +107,29 @@ class _Build:
         graph = _with_exports(lowered, outputs)
         base = BaseLayers(tools.images, tools.session, self._book)
         _know_images(base, graph, images)
+        epoch_s = epoch_of(lowered)
+        solver = Solver(graph, _context_digests(graph, contexts))
+        caches = self._buildkit_caches(graph, lowered.target, solver, contexts, tuple(images.values()), epoch_s)
         remotes = tools.remotes()
-        remote = RemoteLayers(tools.store, tools.snapshots, tools.session, {item.name: item for item in remotes}, self._book, tools.stop.is_set)
+        remote = self._remote_layers((*remotes, *(caches.imported if caches is not None else ())))
         layers = LayerSources(base, remote)
         forms = LayerForms(
             tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob, elsewhere=layers, check=tools.stop.check
         )
         # what a failed build finished is packed and shared all the same
         unstopped = LayerForms(tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob)
-        epoch_s = epoch_of(lowered)
-        solver = Solver(graph, _context_digests(graph, contexts))
         records = RecordStore(tools.store, tools.session, max_age_s=self._request.cache_max_age_s)
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
             pack=lambda layer: self._packed(unstopped, layer), max_age_s=self._request.cache_max_age_s,
+            imports=caches.imports() if caches is not None else None,
         )  # fmt: skip
         workshop = Workshop(
             self._request, tools, forms, contexts, records, created_s=epoch_s, warn=self._warn_of_volume, networks_early=_has_isolated_steps(graph)
         )
         with self._shared(sharing, workshop), workshop:
-            exports = Exports(
-                outputs=outputs,
-                tags=self._request.tags,
-                recipe=recipe_of(lowered, epoch_s),
-                clamp_s=epoch_s,
-                store=tools.store,
-                session=tools.session,
-                forms=forms,
-                mounter=workshop.mounter,
-                client=tools.images.client,
-                origins=lambda registry: _mountable(registry, images, remote),
-            )
+            origins = lambda registry: _mountable(registry, images, remote)  # noqa: E731
+            exports = self._exports(outputs, lowered, forms, workshop, origins, caches)
             tasks = BuildTasks(
                 graph=graph,
                 keys=solver.keys,
@@ -153,8 +150,52 @@ class _Build:
                 graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown, sharing=sharing,
                 expect=workshop.expect if sharing.is_on else None,
             ).run()  # fmt: skip
+            if caches is not None:
+                caches.export(forms, lambda key: _recorded(key, records, sharing), origins)
         contexts.save()
         return self._result(exports)
+
+    def _exports(
+        self,
+        outputs: tuple[Output, ...],
+        lowered: Lowered,
+        forms: LayerForms,
+        workshop: Workshop,
+        origins: "Callable[[str], dict[Digest, str]]",
+        caches: "BuildkitCaches | None",
+    ) -> Exports:
+        epoch_s, tools = epoch_of(lowered), self._tools
+        return Exports(
+            outputs=outputs,
+            tags=self._request.tags,
+            recipe=recipe_of(lowered, epoch_s),
+            clamp_s=epoch_s,
+            store=tools.store,
+            session=tools.session,
+            forms=forms,
+            mounter=workshop.mounter,
+            client=tools.images.client,
+            origins=origins,
+            inline=caches.inline if caches is not None else None,
+        )
+
+    def _remote_layers(self, places: "tuple[StepRemote | ImportedCache, ...]") -> RemoteLayers:
+        tools = self._tools
+        return RemoteLayers(tools.store, tools.snapshots, tools.session, {place.name: place for place in places}, self._book, tools.stop.is_set)
+
+    def _buildkit_caches(
+        self, graph: Graph, target: int, solver: Solver, contexts: Contexts, images: tuple[PinnedImage, ...], epoch_s: int | None
+    ) -> "BuildkitCaches | None":
+        request = self._request
+        if not request.cache_from and not request.cache_to and not request.wants_inline_cache:
+            return None
+        from chandlery.engine.buildkit_caches import BuildkitCaches
+
+        self._caches = BuildkitCaches(
+            request, self._tools, self._book, graph=graph, target=target, solver=solver, contexts=contexts, images=images,
+            platform=lower_options(request).platform, epoch_s=epoch_s,
+        )  # fmt: skip
+        return self._caches
 
     @contextlib.contextmanager
     def _shared(self, sharing: Sharing, workshop: Workshop) -> "Iterator[None]":
@@ -170,6 +211,8 @@ class _Build:
                 patience = patience_s(self._request, failure)
                 report = sharing.finish(None if patience is None else max(0.0, patience - workshop.waited_s))
                 self._cache = replace(report, volumes=workshop.volume_reports)
+            if self._caches is not None:
+                self._caches.close()
 
     def _warn_of_volume(self, message: str) -> None:
         self._book.warn("volume.warning", message)
@@ -222,6 +265,15 @@ def _mountable(registry: str, images: dict[ImageReference, PinnedImage], remote:
         if image.reference.registry == registry and not image.is_local:
             found.update((layer.digest, image.reference.repository) for layer in image.layers)
     return found
+
+
+def _recorded(key: Digest, records: RecordStore, sharing: Sharing) -> FileSystem | None:
+    """The result of a step that this build never came to."""
+    record = records.look_up(key)
+    if record is None:
+        return None
+    sharing.learn(record)
+    return record.result
 
 
 def _with_exports(lowered: Lowered, outputs: tuple[Output, ...]) -> Graph:

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from chandlery.buildcache.imported import ImportedCache
     from chandlery.buildcache.remote import StepRemote
     from chandlery.content.blobs import VerifiedReader
     from chandlery.source.layer_fetch import LayerProgress
@@ -31,7 +32,13 @@ class RemoteLayers:
     """For one build; safe for threads. `remotes` by their names: a source in any other one is as good as none."""
 
     def __init__(
-        self, store: Store, snapshots: SnapshotStore, session: Session, remotes: "dict[str, StepRemote]", book: StepBook, should_stop: "Callable[[], bool]"
+        self,
+        store: Store,
+        snapshots: SnapshotStore,
+        session: Session,
+        remotes: "dict[str, StepRemote | ImportedCache]",
+        book: StepBook,
+        should_stop: "Callable[[], bool]",
     ) -> None:
         self._store = store
         self._snapshots = snapshots
@@ -187,10 +194,12 @@ class _Shown:
         self._book = book
         self._name = name
         self._step: Step | None = None
+        self._lock = allocate_lock()
 
     def progress(self, progress: "LayerProgress") -> None:
-        if self._step is None:
-            self._step = self._book.start(self._name)
+        with self._lock:
+            if self._step is None:
+                self._step = self._book.start(self._name)
         self._step.moved(progress.moved_bytes)
         self._layers.bytes_moved += progress.moved_bytes
         self._step.progress(str(progress.layer)[:19], progress.done_bytes, progress.total_bytes)

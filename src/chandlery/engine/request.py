@@ -46,6 +46,35 @@ class Output:
         return self.option(name).lower() in ("true", "1")
 
 
+class CacheKind(StrEnum):
+    """Where a BuildKit cache is: a tag of a registry, a directory, or the image itself."""
+
+    REGISTRY = "registry"
+    LOCAL = "local"
+    INLINE = "inline"
+
+
+@value
+class CacheSpec:
+    """One --cache-from or --cache-to, as buildx has them. `options` were checked where the request was made: ref, src, dest, tag, digest, mode, ..."""
+
+    kind: CacheKind = CacheKind.REGISTRY
+    options: Pairs = ()
+
+    def option(self, name: str, default: str = "") -> str:
+        return dict(self.options).get(name, default)
+
+    def is_set(self, name: str, *, default: str = "false") -> bool:
+        return self.option(name, default).lower() in ("true", "1")
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        if self.kind is CacheKind.LOCAL:
+            return f"local:{self.option('src') or self.option('dest')}"
+        return f"registry:{self.option('ref')}" if self.kind is CacheKind.REGISTRY else "inline"
+
+
 @value
 class BuildRequest:
     """`context` is a directory, a git URL, or "" for none; `context_tar` a file holding a tar context; `dockerfile` a path (relative to the
@@ -56,6 +85,7 @@ class BuildRequest:
     `cache_remotes` are shared caches as --cache-remote writes them; `cache_publish_timeout_s` is how long the end of the build waits for what is still on
     its way there (None: as long as it takes); records older than `cache_max_age_s` are misses.
     `deps_caches` are directories of dependencies on a share, as --deps-cache writes them.
+    `cache_from` and `cache_to` are caches in BuildKit's form, to look steps up in and to write when the build is done.
     `tags` name the image; `outputs` () means: an image in the store. `proxy_args` are the predefined proxy build arguments that configuration gives.
     """
 
@@ -88,6 +118,14 @@ class BuildRequest:
     cache_publish_timeout_s: float | None = DEFAULT_PUBLISH_TIMEOUT_S
     cache_max_age_s: float | None = None
     deps_caches: tuple[str, ...] = ()
+    cache_from: tuple[CacheSpec, ...] = ()
+    cache_to: tuple[CacheSpec, ...] = ()
+
+    @property
+    def wants_inline_cache(self) -> bool:
+        """Whether the image is to carry its own cache; the build argument is the older spelling."""
+        is_asked = dict(self.build_args).get("BUILDKIT_INLINE_CACHE", "").lower() in ("1", "true", "t")
+        return is_asked or any(spec.kind is CacheKind.INLINE for spec in self.cache_to)
 
 
 @value

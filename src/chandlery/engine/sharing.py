@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chandlery.buildcache.entry import Expected
+    from chandlery.buildcache.imports import Imports
     from chandlery.buildcache.look_ups import Found, LookUps
     from chandlery.buildcache.publisher import Base, Publisher
     from chandlery.buildcache.remote import StepRemote
@@ -50,8 +51,10 @@ class Sharing:
         book: StepBook,
         pack: "Callable[[LayerRef], tuple[Digest, Descriptor]]",
         max_age_s: float | None = None,
+        imports: "Imports | None" = None,
     ) -> None:
         self.layers = layers
+        self._imports = imports
         self._remotes = remotes
         self._scopes = scopes
         self._graph = graph
@@ -68,6 +71,11 @@ class Sharing:
     @property
     def is_on(self) -> bool:
         return bool(self._remotes)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether steps that aren't here may be elsewhere."""
+        return bool(self._remotes) or self._imports is not None
 
     # reading
 
@@ -118,7 +126,7 @@ class Sharing:
         if self._look_ups is None:
             from chandlery.buildcache.look_ups import LookUps
 
-            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, max_age_s=self._max_age_s)
+            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, max_age_s=self._max_age_s, imports=self._imports)
             wanted = []
             for vertex in sorted(self._graph.needed(), reverse=True):
                 key = self._keys[vertex]
@@ -131,7 +139,11 @@ class Sharing:
         from chandlery.buildcache.entry import Expected
 
         base, height = self._base(vertex)
-        return Expected(base.diff_ids, height)
+        created_by = []
+        for _ in range(height):
+            created_by.append(self._graph.vertices[vertex].created_by)
+            vertex = self._graph.vertices[vertex].inputs[0]
+        return Expected(base.diff_ids, height, tuple(reversed(created_by)))
 
     def _base(self, vertex: int) -> "tuple[Base, int]":
         """The image at the bottom of a step's chain, and how many steps stand on it."""

@@ -12,8 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from chandlery.buildcache.imported import ImportedCache
     from chandlery.buildcache.remote import StepRemote
     from chandlery.linux.mount import MountMethod
+    from chandlery.oci.platform import Platform
     from chandlery.registry.client import RegistryClient
     from chandlery.runtime.ca_certs import CaCertificates
     from chandlery.runtime.network import NetworkPool
@@ -40,6 +42,7 @@ class Tools:
     network: "Callable[[], NetworkPool]"
     volumes: "Callable[[Callable[[str], None], Callable[[], tuple[bytes, ...]]], Volumes]"
     remotes: "Callable[[], tuple[StepRemote, ...]]"
+    imports: "Callable[[Platform], tuple[ImportedCache, ...]]"
     scopes: Scopes
     ca_certs: "Callable[[str], CaCertificates | None]"
     clean: "Callable[[], None]"

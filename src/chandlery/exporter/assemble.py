@@ -14,18 +14,20 @@ from chandlery.oci.media_type import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG,
 from chandlery.snapshot.state import LayerRef
 from chandlery.values import replace, value
 
+INLINE_CACHE = "moby.buildkit.cache.v0"
 EPOCH = "1970-01-01T00:00:00Z"
 
 
 @value
 class ImageRecipe:
     """What the image is to say. `config` is the target's, without layers and history; `base` the base image's or None; `history` the new entries, in order,
-    times empty; `epoch` (RFC 3339) replaces every time that is later, "" for none."""
+    times empty; `epoch` (RFC 3339) replaces every time that is later, "" for none; `inline_cache` is what the image carries of its own steps."""
 
     config: ImageConfig
     base: ImageConfig | None
     history: tuple[HistoryEntry, ...]
     epoch: str = ""
+    inline_cache: str = ""
 
 
 def assemble(recipe: ImageRecipe, layers: tuple[LayerRef, ...], diff_ids: tuple[Digest, ...]) -> ImageConfig:
@@ -37,7 +39,11 @@ def assemble(recipe: ImageRecipe, layers: tuple[LayerRef, ...], diff_ids: tuple[
     history = _timed(recipe, made)
     before = recipe.base.history if recipe.base is not None else ()
     created = history[-1].created if history else (recipe.base.created if recipe.base is not None else "") or EPOCH
-    return replace(recipe.config, created=created, diff_ids=diff_ids, history=(*before, *history))
+    # what a base image says of its own steps isn't true of this one
+    extra = {name: item for name, item in recipe.config.extra.items() if name != INLINE_CACHE}
+    if recipe.inline_cache:
+        extra[INLINE_CACHE] = recipe.inline_cache
+    return replace(recipe.config, created=created, diff_ids=diff_ids, history=(*before, *history), extra=extra)
 
 
 def _timed(recipe: ImageRecipe, made: tuple[LayerRef, ...]) -> tuple[HistoryEntry, ...]:

@@ -94,6 +94,11 @@ class Solver:
             raise InternalError(f"vertex {vertex} has no result: it is {known.state}")
         return known.result
 
+    def result_or_none(self, vertex: int) -> object:
+        """The result of a vertex; None unless it is DONE."""
+        known = self._of(vertex)
+        return known.result if known.state is State.DONE else None
+
     def is_fresh(self, vertex: int) -> bool:
         """Whether the request wants this vertex, or one below it, run anew: its record then replaces an older one."""
         return self._same_as[vertex] in self._tainted

@@ -50,7 +50,8 @@ class PullPolicy(StrEnum):
 class PinnedImage:
     """An image, named by digests. `manifest_digest` is the platform's own manifest (for one made here that was never packed, its config).
 
-    `layers` are the manifest's descriptors, bottom first, as many as `config.diff_ids`; () where no manifest is known.
+    `top_digest` is what the name led to, perhaps an index; `layers` are the manifest's descriptors, bottom first, as many as `config.diff_ids`; () where no
+    manifest is known.
     """
 
     reference: Reference
@@ -59,6 +60,7 @@ class PinnedImage:
     config_digest: Digest
     layers: tuple[Descriptor, ...] = ()
     is_local: bool = False
+    top_digest: Digest | None = None
 
 
 @value
@@ -289,7 +291,7 @@ class ImageSource:
 
 
 def _pinned(reference: Reference, image: "Image") -> PinnedImage:
-    return PinnedImage(reference, image.manifest.digest, image.config, image.manifest.config.digest, image.manifest.layers)
+    return PinnedImage(reference, image.manifest.digest, image.config, image.manifest.config.digest, image.manifest.layers, top_digest=image.top)
 
 
 def _pin_name(reference: Reference, platform: Platform) -> str:
