@@ -66,6 +66,8 @@ def pull(store: "Store", remote: "VolumeRemote", key: VolumeKey) -> PullReport:
             os.makedirs(f"{store.layout.volumes}/{volume_id}", 0o700, exist_ok=True)
         local = committing.current(store, volume_id)
         vector = local.head.vector if local is not None else EMPTY_VECTOR
+        if local is not None and seen.head.vector <= vector and _covers(dict(local.head.tombstones), seen.head.tombstones):
+            return PullReport(warnings=seen.warnings, heads=len(seen.names), vector=seen.head.vector)
         tables, problems = fetch.read_tables(remote, [item for item in seen.head.packs if not item.by <= vector])
         warnings = [*seen.warnings, *problems]
         with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
@@ -101,17 +103,21 @@ def publish(
             if row.head.vector <= seen.head.vector.joined(elsewhere) and row.head.tombstones == seen.head.tombstones:
                 return PublishReport()
             path = f"{session.scratch('p')}/pack"
-            return _publish(_Source(store, row), remote, seen, path, pack.Writer(path, forms_of(secrets)), rule, elsewhere)
+            is_whole = len(seen.head.packs) >= _MANY_PACKS and seen.head.vector <= row.head.vector
+            before = elsewhere if is_whole else seen.head.vector.joined(elsewhere)
+            return _publish(_Source(store, row, before), remote, seen, path, pack.Writer(path, forms_of(secrets)), rule, before, is_whole=is_whole)
         finally:
             attachment.release()
 
 
 class _Source:
-    """What a volume shows, and where."""
+    """What a volume shows beyond what a vector covers, and where. The layers below the lowest that holds any of it aren't read: a large volume that grew by
+    a file costs that file."""
 
-    def __init__(self, store: "Store", row: VolumeRow) -> None:
+    def __init__(self, store: "Store", row: VolumeRow, before: VersionVector) -> None:
         self.head = row.head
-        directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers]
+        lowest = next((number for number, layer in enumerate(row.head.layers) if not layer.by <= before), len(row.head.layers))
+        directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers[lowest:]]
         self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
         self._shown = materialise.shown([materialise.read_table(directory) for directory in directories])
 
@@ -129,10 +135,8 @@ class _Source:
 
 
 def _publish(
-    source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, path: str, writer: pack.Writer, rule: "MayShare", elsewhere: VersionVector
+    source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, path: str, writer: pack.Writer, rule: "MayShare", before: VersionVector, *, is_whole: bool
 ) -> PublishReport:
-    is_whole = len(seen.head.packs) >= _MANY_PACKS and seen.head.vector <= source.head.vector
-    before = elsewhere if is_whole else seen.head.vector.joined(elsewhere)
     files = 0
     try:
         for entry, file in source.beyond(before, rule):
@@ -166,6 +170,11 @@ def _publish(
         if not remote.delete_head(old):
             break
     return PublishReport(files - len(writer.left_out), made.size_bytes, tuple(writer.left_out))
+
+
+def _covers(mine: "dict[str, VersionVector]", theirs: "tuple[tuple[str, VersionVector], ...]") -> bool:
+    """Whether every tombstone there is known here."""
+    return all(vector <= mine.get(path, EMPTY_VECTOR) for path, vector in theirs)
 
 
 def _open(path: str) -> "BinaryIO":
