@@ -7,6 +7,7 @@ and said so once. Nothing here fails a build.
 import time
 
 from chandlery.buildcache.entry import Entry, Expected, decode
+from chandlery.buildcache.record import NO_LIMITS, AgeLimits
 from chandlery.errors import Cancelled, ChandleryError, LyingRegistry
 from chandlery.oci.digest import Digest
 from chandlery.solver.cache_key import CacheKey
@@ -36,7 +37,7 @@ class Found:
 
 
 class LookUps:
-    """For one build. `imports` are asked first; `scopes` are read in order, in each remote. `max_age_s`: older entries are misses. `warn(code, text)` tells
+    """For one build. `imports` are asked first; `scopes` are read in order, in each remote. `limits`: older entries are misses. `warn(code, text)` tells
     the user."""
 
     def __init__(
@@ -45,7 +46,7 @@ class LookUps:
         scopes: tuple[str, ...],
         *,
         warn: "Callable[[str, str], None]",
-        max_age_s: float | None = None,
+        limits: AgeLimits = NO_LIMITS,
         limit_s: float = LIMIT_S,
         imports: "Imports | None" = None,
     ) -> None:
@@ -53,7 +54,7 @@ class LookUps:
         self._remotes = remotes
         self._scopes = scopes
         self._warn = warn
-        self._max_age_s = max_age_s
+        self._limits = limits
         self._limit_s = limit_s
         self._asked: dict[Digest, _Question] = {}
         self._queue: queue.SimpleQueue[_Question] | None = None
@@ -141,7 +142,7 @@ class LookUps:
         return Found(entry, remote, scope, len(raw))
 
     def _is_young(self, entry: Entry) -> bool:
-        return self._max_age_s is None or entry.created_at_s >= time.time() - self._max_age_s
+        return self._limits.allow(entry.created_at_s, entry.observed, time.time())
 
     def _give_up(self, remote: "StepRemote", why: str) -> None:
         if remote.name not in self.down:

@@ -11,7 +11,6 @@ from chandlery.buildcache.entry import MAX_BYTES, Entry, SharedLayer, encode
 from chandlery.buildcache.record import LayerSource, StepRecord
 from chandlery.errors import AccessDenied, Cancelled, ChandleryError, Unavailable
 from chandlery.oci.digest import Digest
-from chandlery.solver.cache_key import CacheKey
 from chandlery.values import replace, value
 
 TYPE_CHECKING = False
@@ -52,11 +51,12 @@ class Base:
 
 @value
 class Offer:
-    """A record to be shared under its key and under `aliases`. `replaces`: the entry that is there is known to be broken or too old."""
+    """A record to be shared under its key and, `by_content`, under others that stand for it. `replaces`: the entry that is there is known
+    to be broken or too old."""
 
     record: StepRecord
     base: Base
-    aliases: tuple[CacheKey, ...] = ()
+    by_content: tuple[StepRecord, ...] = ()
     replaces: bool = False
 
 
@@ -170,8 +170,8 @@ class Publisher:
 
     def _share(self, offer: Offer) -> None:
         record = offer.record
-        keys = [(record.key, record.document), *((alias.digest, alias.document) for alias in offer.aliases)]
-        missing = keys if offer.replaces else [(key, document) for key, document in keys if not self._remote.has(self._scope, key)]
+        items = (record, *offer.by_content)
+        missing = items if offer.replaces else [item for item in items if not self._remote.has(self._scope, item.key)]
         if not missing:
             return
         layers = tuple(self._layer(layer, is_base=at < len(offer.base.diff_ids)) for at, layer in enumerate(record.result.layers))
@@ -179,8 +179,8 @@ class Publisher:
             record.key, self._scope, record.document, record.op_digest, layers, record.name, offer.base.reference, offer.base.digest,
             record.created_at_s, record.duration_s, record.size_bytes, record.observed, self._writer,
         )  # fmt: skip
-        for key, document in missing:
-            named = replace(entry, key=key, document=document)
+        for item in missing:
+            named = replace(entry, key=item.key, document=item.document, observed=item.observed)
             raw = encode(named)
             if len(raw) <= MAX_BYTES:
                 self._remote.put_entry(self._scope, named, raw, replaces=offer.replaces)

@@ -14,12 +14,33 @@ from chandlery.values import value
 
 @value
 class Observation:
-    """A mutable name that a step resolved: what kind, where, the validator that it had, and when it was checked (seconds since the epoch)."""
+    """A mutable name that a step resolved: what kind, where, the validator that it had, and when it was checked (seconds since the epoch). `of` names the
+    step below that resolved it; "" means the record's own."""
 
     kind: str
     url: str
     validator: str
     checked_at_s: float
+    of: str = ""
+
+
+@value
+class AgeLimits:
+    """How old a record may be to be a hit: `max_age_s` any, `volatile_max_age_s` one that stands on mutable names (since they were checked); None: as old
+    as it likes. Clocks differ between machines, so a time that lies that far ahead is as bad: what was made by a clock that is hours fast would never age."""
+
+    max_age_s: float | None = None
+    volatile_max_age_s: float | None = None
+
+    def allow(self, created_at_s: float, observed: tuple[Observation, ...], now_s: float) -> bool:
+        return _is_within(self.max_age_s, created_at_s, now_s) and all(_is_within(self.volatile_max_age_s, item.checked_at_s, now_s) for item in observed)
+
+
+NO_LIMITS = AgeLimits()
+
+
+def _is_within(limit_s: float | None, at_s: float, now_s: float) -> bool:
+    return limit_s is None or abs(now_s - at_s) <= limit_s
 
 
 @value
@@ -48,6 +69,11 @@ class StepRecord:
     observed: tuple[Observation, ...] = ()
     sources: tuple[LayerSource, ...] = ()
 
+    @property
+    def own_observed(self) -> tuple[Observation, ...]:
+        """What the step itself resolved."""
+        return tuple(item for item in self.observed if not item.of)
+
 
 def encode_layers(result: FileSystem, sources: tuple[LayerSource, ...] = ()) -> str:
     """The chain as JSON: a list of {snapshot, diff_id, created, created_by, source}, empty fields left out, bottom first."""
@@ -75,9 +101,15 @@ def decode_sources(text: str) -> tuple[LayerSource, ...]:
 
 
 def encode_observed(observed: tuple[Observation, ...]) -> str:
-    rows = [{"kind": item.kind, "url": item.url, "validator": item.validator, "checked_at": item.checked_at_s} for item in observed]
+    rows = [
+        {"kind": item.kind, "url": item.url, "validator": item.validator, "checked_at": item.checked_at_s} | ({"of": item.of} if item.of else {})
+        for item in observed
+    ]
     return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
 
 
 def decode_observed(text: str) -> tuple[Observation, ...]:
-    return tuple(Observation(row["kind"], row["url"], row["validator"], row["checked_at"]) for row in json.loads(text))
+    if text == "[]":
+        return ()
+    rows = json.loads(text)
+    return tuple(Observation(str(row["kind"]), str(row["url"]), str(row["validator"]), float(row["checked_at"]), str(row.get("of", ""))) for row in rows)

@@ -7,11 +7,10 @@ wins: an existing record is not replaced, unless the request asked for the step 
 import os
 import time
 
-from chandlery.buildcache.record import StepRecord, decode_layers, decode_observed, decode_sources, encode_layers, encode_observed
+from chandlery.buildcache.record import NO_LIMITS, AgeLimits, StepRecord, decode_layers, decode_observed, decode_sources, encode_layers, encode_observed
 from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.oci.digest import Digest
-from chandlery.solver.cache_key import CacheKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,23 +23,26 @@ _COLUMNS = "key, op_digest, document, layers, name, created_at, duration_s, size
 
 
 class RecordStore:
-    """`max_age_s`: older records are misses, and what is made in their place replaces them."""
+    """`limits`: older records are misses, and what is made in their place replaces them."""
 
-    def __init__(self, store: Store, session: Session, *, max_age_s: float | None = None) -> None:
-        self._max_age_s = max_age_s
+    def __init__(self, store: Store, session: Session, *, limits: AgeLimits = NO_LIMITS) -> None:
+        self._limits = limits
+        self._outdated: set[Digest] = set()
         self._db = store.db
         self._layout = store.layout
         self._session = session
 
-    def look_up(self, key: Digest) -> StepRecord | None:
+    def look_up(self, key: Digest, *, on_same_inputs: bool = False) -> StepRecord | None:
         """The record under a key, leased to this build with its snapshots; None where there is none. One whose snapshots are gone is forgotten, or it
-        would keep the step's next result from being recorded."""
+        would keep the step's next result from being recorded. `on_same_inputs`: what it stands on is known to be as it should; only itself may be too old.
+        """
         with self._db.transaction(durable=False) as tx:
             rows = tx.execute(f"SELECT {_COLUMNS} FROM step_record WHERE key = ?", (str(key),)).fetchall()
             if not rows:
                 return None
             record = _decode(rows[0])
-            if self._max_age_s is not None and record.created_at_s < time.time() - self._max_age_s:
+            if not self._limits.allow(record.created_at_s, record.own_observed if on_same_inputs else record.observed, time.time()):
+                self._outdated.add(key)
                 return None
             snapshots = sorted({layer.snapshot for layer in record.result.layers if layer.snapshot})
             if not self._are_there(tx, snapshots):
@@ -65,22 +67,23 @@ class RecordStore:
         for snapshot in snapshots:
             tx.execute("UPDATE snapshot SET last_used_at = ? WHERE id = ? AND last_used_at < ?", (now, snapshot, before))
 
-    def put(self, record: StepRecord, *, aliases: tuple[CacheKey, ...] = (), replaces: bool = False) -> None:
-        """Record a result under its key and under the other keys that stand for it, all or none, on disk when this returns."""
-        verb = "INSERT OR REPLACE" if replaces or self._max_age_s is not None else "INSERT OR IGNORE"
-        keys = [(record.key, "chain", record.op_digest, record.document)]
-        keys += [(alias.digest, "content", alias.op_digest, alias.document) for alias in aliases]
+    def put(self, record: StepRecord, *, by_content: tuple[StepRecord, ...] = (), replaces: bool = False) -> None:
+        """Record a result under its key and, by content, under others that stand for it, all or none, on disk when this returns. A record that was found
+        to be too old is replaced."""
         with self._db.transaction() as tx:
-            for key, kind, op_digest, document in keys:
+            for kind, item in [("chain", record), *(("content", other) for other in by_content)]:
+                is_replaced = replaces or self._limits.max_age_s is not None or item.key in self._outdated
+                verb = "INSERT OR REPLACE" if is_replaced else "INSERT OR IGNORE"
                 tx.execute(
                     f"{verb} INTO step_record ({_COLUMNS}, kind, last_used_at, use_count, build_id) VALUES (?,?,?,?,?,?,?,?,?,?,?,0,?)",
                     (
-                        str(key), str(op_digest), document.decode(), encode_layers(record.result, record.sources),
-                        record.name, record.created_at_s, record.duration_s,
-                        record.size_bytes, encode_observed(record.observed), kind, record.created_at_s, self._session.id,
+                        str(item.key), str(item.op_digest), item.document.decode(), encode_layers(item.result, item.sources),
+                        item.name, item.created_at_s, item.duration_s,
+                        item.size_bytes, encode_observed(item.observed), kind, item.created_at_s, self._session.id,
                     ),
                 )  # fmt: skip
-                self._session.lease(tx, "record", str(key))
+                self._outdated.discard(item.key)
+                self._session.lease(tx, "record", str(item.key))
 
     def forget_with_snapshot(self, snapshot: str) -> None:
         """Delete every record whose chain contains a snapshot that is gone, or a layer that nobody has any more."""

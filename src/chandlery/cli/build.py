@@ -96,6 +96,7 @@ def _add_caches(parser: "Parser") -> None:
         "--cache-to", help="where to write such a cache: type=registry,ref=NAME, type=local,dest=DIR, each with [,mode=max], or type=inline", metavar="SPEC"
     )
     parser.one("--cache-max-age", help="steps that were made longer ago are made anew", metavar="TIME")
+    parser.one("--volatile-max-age", help="so are steps that looked up a SNAPSHOT, a dist-tag or an index longer ago (default 1h)", metavar="TIME")
 
 
 def _add_outputs(parser: "Parser") -> None:

@@ -5,7 +5,7 @@ import sys
 
 from chandlery.cli.output_flag import parse_output, split_fields
 from chandlery.engine.contexts import MAX_DOCKERFILE_BYTES
-from chandlery.engine.request import DEFAULT_PUBLISH_TIMEOUT_S, BuildRequest, CacheSpec, Output, OutputKind, Pairs
+from chandlery.engine.request import DEFAULT_PUBLISH_TIMEOUT_S, DEFAULT_VOLATILE_MAX_AGE_S, BuildRequest, CacheSpec, Output, OutputKind, Pairs
 from chandlery.errors import RequestError
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import Limits
@@ -72,6 +72,7 @@ def to_request(arguments: "Arguments", settings: "Settings") -> BuildRequest:
         deps_caches=_deps_caches(arguments),
         cache_publish_timeout_s=_publish_timeout_s(arguments, environment),
         cache_max_age_s=parse_duration(arguments.cache_max_age, "--cache-max-age") if arguments.cache_max_age else None,
+        volatile_max_age_s=_volatile_max_age_s(arguments),
         cache_from=_caches("--cache-from", arguments.cache_from),
         cache_to=_caches("--cache-to", arguments.cache_to),
     )
@@ -107,6 +108,10 @@ def _publish_timeout_s(arguments: "Arguments", environment: "Mapping[str, str]")
     if arguments.cache_publish_timeout:
         return parse_duration(arguments.cache_publish_timeout, "--cache-publish-timeout")
     return None if environment.get("CI", "").lower() not in ("", "false", "0") else DEFAULT_PUBLISH_TIMEOUT_S
+
+
+def _volatile_max_age_s(arguments: "Arguments") -> float:
+    return parse_duration(arguments.volatile_max_age, "--volatile-max-age") if arguments.volatile_max_age else DEFAULT_VOLATILE_MAX_AGE_S
 
 
 def _inputs(arguments: "Arguments") -> "tuple[str, str, str | None]":

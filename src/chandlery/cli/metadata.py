@@ -4,6 +4,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from chandlery.buildcache.record import Observation
     from chandlery.engine.request import BuildRequest, BuildResult
 
 
@@ -32,6 +33,7 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
                 "key": step.key, "detail": step.detail,
             }
             | ({"cache": dict(step.origin)} if step.origin else {})
+            | ({"observed": [_observed(item) for item in step.observed]} if step.observed else {})
             for step in result.steps
         ],
     }  # fmt: skip
@@ -51,3 +53,9 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
             ],
         }  # fmt: skip
     return document
+
+
+def _observed(item: "Observation") -> "dict[str, object]":
+    """A mutable name that a step's result stands on; "of" names the step that resolved it, where that was another one."""
+    document: dict[str, object] = {"kind": item.kind, "url": item.url, "validator": item.validator, "checked_at": round(item.checked_at_s, 3)}
+    return document | {"of": item.of} if item.of else document

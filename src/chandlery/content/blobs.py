@@ -8,7 +8,6 @@ is taken away at that moment, so that to everybody else it is merely lost: recor
 import os
 
 from chandlery.content import faults
-from chandlery.content.ingest import Ingest
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
 from chandlery.errors import Lost, StoreError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from chandlery.content.database import Database
+    from chandlery.content.ingest import Ingest
     from chandlery.content.layout import StoreLayout
     from chandlery.content.session import Session
 
@@ -109,8 +109,10 @@ class BlobStore:
         except FileNotFoundError:
             return False
 
-    def ingest(self, session: "Session", algorithm: str = "sha256", *, is_hashed_by_caller: bool = False) -> Ingest:
+    def ingest(self, session: "Session", algorithm: str = "sha256", *, is_hashed_by_caller: bool = False) -> "Ingest":
         """A place to stream a blob of unknown digest into: `with ... as ingest: ingest.write(chunk); ingest.commit(expected)`."""
+        from chandlery.content.ingest import Ingest
+
         place = lambda temp, digest: self._lease_and_place(session, temp, digest)  # noqa: E731
         return Ingest(session.scratch_file("b"), algorithm, place, is_hashed_by_caller=is_hashed_by_caller)
 

@@ -10,6 +10,7 @@ from chandlery.engine.crew import Crew
 from chandlery.engine.request import Pairs
 from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
+from chandlery.engine.volatility import Volatility
 from chandlery.errors import Cancelled, ChandleryError, InternalError, StoreError
 from chandlery.graph.mount import CacheMount
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
@@ -43,11 +44,13 @@ class Driver:
         crew: Crew,
         book: StepBook,
         is_shown: "Callable[[str], bool]",
+        volatility: Volatility,
         sharing: Sharing | None = None,
         expect: "Callable[[ExecOp], None] | None" = None,
     ) -> None:
         """`expect` is told of a step with cache volumes as soon as it has missed, long before what it stands on is there."""
         self._expect = expect
+        self._volatility = volatility
         self._sharing = sharing
         self._hits: dict[int, StepRecord] = {}
         self._graph = graph
@@ -107,14 +110,22 @@ class Driver:
             if self._sharing is not None:
                 self._sharing.learn(record)
             self._hits[action.vertex] = record
-            return self._take(KeyFound(action.vertex, record.result))
+            return self._take(self._found(action, record))
         if self._sharing is None or not self._sharing.is_asked:
             return self._take(KeyMissing(action.vertex))
         sharing = self._sharing
         if sharing.is_answered(action):
-            return self._take(_answer(sharing, action))
-        self._crew.submit(action.vertex, lambda: _answer(sharing, action), self._failed)
+            return self._take(self._answer(sharing, action))
+        self._crew.submit(action.vertex, lambda: self._answer(sharing, action), self._failed)
         return []
+
+    def _answer(self, sharing: Sharing, action: LookUp) -> Fact:
+        record = sharing.look_up(action)
+        return KeyMissing(action.vertex) if record is None else self._found(action, record)
+
+    def _found(self, action: LookUp, record: StepRecord) -> Fact:
+        self._volatility.note_hit(action.vertex, record, is_by_chain=action.key == self._solver.keys[action.vertex])
+        return KeyFound(action.vertex, record.result)
 
     def _execute(self, action: Execute) -> list[Action]:
         op, inputs = self._graph.vertices[action.vertex].op, self._inputs(action.vertex)
@@ -163,12 +174,8 @@ class Driver:
                 self._shown.add(canonical)
                 key = self._solver.keys[vertex]
                 origin = self._sharing.origin(key.digest if key else None, self._hits.get(canonical)) if self._sharing is not None else ()
-                self._book.cached(described.name, key=str(key.digest) if key else "", detail=_origin_text(origin), origin=origin)
-
-
-def _answer(sharing: Sharing, action: LookUp) -> Fact:
-    record = sharing.look_up(action)
-    return KeyMissing(action.vertex) if record is None else KeyFound(action.vertex, record.result)
+                observed = self._volatility.of(vertex)
+                self._book.cached(described.name, key=str(key.digest) if key else "", detail=_origin_text(origin), origin=origin, observed=observed)
 
 
 def _origin_text(origin: Pairs) -> str:

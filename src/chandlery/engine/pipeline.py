@@ -6,6 +6,7 @@ open -> parse -> pin, lower -> digest contexts -> solve (steps, then exports) ->
 import contextlib
 import time
 
+from chandlery.buildcache.record import AgeLimits
 from chandlery.buildcache.records import RecordStore
 from chandlery.content.steplock import StepLocks
 from chandlery.engine.base_layers import BaseLayers
@@ -23,6 +24,7 @@ from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
 from chandlery.engine.tasks import BuildTasks
 from chandlery.engine.tools import Tools
+from chandlery.engine.volatility import Volatility
 from chandlery.engine.workshop import Workshop, patience_s
 from chandlery.errors import ChandleryError, InputError
 from chandlery.events import BuildFinished, BuildStarted, EventSink
@@ -78,6 +80,7 @@ class _Build:
         self._tools = tools
         self._book = book
         self._started_at_s = started_at_s
+        self._outputs = request.outputs or (Output(),)
         self._cache: CacheReport | None = None
         self._caches: BuildkitCaches | None = None
 
@@ -103,8 +106,7 @@ class _Build:
 
     def _solve(self, lowered: Lowered, images: dict[ImageReference, PinnedImage], contexts: Contexts) -> BuildResult:
         tools = self._tools
-        outputs = self._request.outputs or (Output(),)
-        graph = _with_exports(lowered, outputs)
+        graph = _with_exports(lowered, self._outputs)
         base = BaseLayers(tools.images, tools.session, self._book)
         _know_images(base, graph, images)
         epoch_s = epoch_of(lowered)
@@ -118,10 +120,12 @@ class _Build:
         )
         # what a failed build finished is packed and shared all the same
         unstopped = LayerForms(tools.store, tools.snapshots, tools.session, fetch=layers.fetch, fetch_blob=layers.fetch_blob)
-        records = RecordStore(tools.store, tools.session, max_age_s=self._request.cache_max_age_s)
+        volatility = Volatility(graph, solver.canonical)
+        limits = AgeLimits(self._request.cache_max_age_s, self._request.volatile_max_age_s)
+        records = RecordStore(tools.store, tools.session, limits=limits)
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
-            pack=lambda layer: self._packed(unstopped, layer), max_age_s=self._request.cache_max_age_s,
+            pack=lambda layer: self._packed(unstopped, layer), limits=limits,
             imports=caches.imports() if caches is not None else None,
         )  # fmt: skip
         workshop = Workshop(
@@ -129,7 +133,7 @@ class _Build:
         )
         with self._shared(sharing, workshop), workshop:
             origins = lambda registry: _mountable(registry, images, remote)  # noqa: E731
-            exports = self._exports(outputs, lowered, forms, workshop, origins, caches)
+            exports = self._exports(lowered, forms, workshop, origins, caches)
             tasks = BuildTasks(
                 graph=graph,
                 keys=solver.keys,
@@ -144,11 +148,12 @@ class _Build:
                 make_room=tools.make_room,
                 created=lambda: created_time(epoch_s),
                 keep_failed=self._keep_failed,
+                volatility=volatility,
                 sharing=sharing,
             )
             Driver(
-                graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown, sharing=sharing,
-                expect=workshop.expect if sharing.is_on else None,
+                graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown,
+                volatility=volatility, sharing=sharing, expect=workshop.expect if sharing.is_on else None,
             ).run()  # fmt: skip
             if caches is not None:
                 caches.export(forms, lambda key: _recorded(key, records, sharing), origins)
@@ -157,7 +162,6 @@ class _Build:
 
     def _exports(
         self,
-        outputs: tuple[Output, ...],
         lowered: Lowered,
         forms: LayerForms,
         workshop: Workshop,
@@ -166,7 +170,7 @@ class _Build:
     ) -> Exports:
         epoch_s, tools = epoch_of(lowered), self._tools
         return Exports(
-            outputs=outputs,
+            outputs=self._outputs,
             tags=self._request.tags,
             recipe=recipe_of(lowered, epoch_s),
             clamp_s=epoch_s,

@@ -5,6 +5,7 @@ After the request exists nobody reads flags or the environment: the command line
 
 from enum import StrEnum
 
+from chandlery.buildcache.record import Observation
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import UNLIMITED, Limits
 from chandlery.runtime.process import Ulimit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Pairs = tuple[tuple[str, str], ...]
 DEFAULT_PUBLISH_TIMEOUT_S = 10.0
+DEFAULT_VOLATILE_MAX_AGE_S = 3600.0
 
 
 class OutputKind(StrEnum):
@@ -83,7 +85,8 @@ class BuildRequest:
     `no_cache`: run every step anew; `no_cache_filter`: those of the named stages; their volumes start empty, unless `keeps_volumes`.
     `always_pull`: ask the registry even for names made here.
     `cache_remotes` are shared caches as --cache-remote writes them; `cache_publish_timeout_s` is how long the end of the build waits for what is still on
-    its way there (None: as long as it takes); records older than `cache_max_age_s` are misses.
+    its way there (None: as long as it takes); records older than `cache_max_age_s` are misses, and so are those that stand on
+    mutable names which were resolved longer ago than `volatile_max_age_s`.
     `deps_caches` are directories of dependencies on a share, as --deps-cache writes them.
     `cache_from` and `cache_to` are caches in BuildKit's form, to look steps up in and to write when the build is done.
     `tags` name the image; `outputs` () means: an image in the store. `proxy_args` are the predefined proxy build arguments that configuration gives.
@@ -117,6 +120,7 @@ class BuildRequest:
     cache_remotes: tuple[str, ...] = ()
     cache_publish_timeout_s: float | None = DEFAULT_PUBLISH_TIMEOUT_S
     cache_max_age_s: float | None = None
+    volatile_max_age_s: float | None = DEFAULT_VOLATILE_MAX_AGE_S
     deps_caches: tuple[str, ...] = ()
     cache_from: tuple[CacheSpec, ...] = ()
     cache_to: tuple[CacheSpec, ...] = ()
@@ -131,7 +135,7 @@ class BuildRequest:
 @value
 class StepOutcome:
     """One line of the summary: `outcome` as in events.Outcome; `key` is the step's cache key; `origin` says where a hit came from: from, scope, writer,
-    age_s, bytes."""
+    age_s, bytes. `observed` are the mutable names that the step's result stands on."""
 
     step: int
     name: str
@@ -141,6 +145,7 @@ class StepOutcome:
     key: str = ""
     detail: str = ""
     origin: Pairs = ()
+    observed: tuple[Observation, ...] = ()
 
 
 @value

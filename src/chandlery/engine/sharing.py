@@ -7,7 +7,7 @@ recorded here as it is, so that the next build finds it without asking, and its 
 import os
 import time
 
-from chandlery.buildcache.record import LayerSource, StepRecord
+from chandlery.buildcache.record import NO_LIMITS, AgeLimits, LayerSource, StepRecord
 from chandlery.buildcache.records import RecordStore
 from chandlery.engine.remote_layers import RemoteLayers
 from chandlery.engine.request import CacheReport, Pairs
@@ -50,7 +50,7 @@ class Sharing:
         records: RecordStore,
         book: StepBook,
         pack: "Callable[[LayerRef], tuple[Digest, Descriptor]]",
-        max_age_s: float | None = None,
+        limits: AgeLimits = NO_LIMITS,
         imports: "Imports | None" = None,
     ) -> None:
         self.layers = layers
@@ -63,7 +63,7 @@ class Sharing:
         self._records = records
         self._book = book
         self._pack = pack
-        self._max_age_s = max_age_s
+        self._limits = limits
         self._look_ups: LookUps | None = None
         self._publisher: Publisher | None = None
         self._held_back: list[str] = []
@@ -126,7 +126,7 @@ class Sharing:
         if self._look_ups is None:
             from chandlery.buildcache.look_ups import LookUps
 
-            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, max_age_s=self._max_age_s, imports=self._imports)
+            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, limits=self._limits, imports=self._imports)
             wanted = []
             for vertex in sorted(self._graph.needed(), reverse=True):
                 key = self._keys[vertex]
@@ -158,7 +158,7 @@ class Sharing:
 
     # writing
 
-    def offer(self, vertex: int, record: StepRecord, aliases: tuple[CacheKey, ...] = ()) -> None:
+    def offer(self, vertex: int, record: StepRecord, by_content: tuple[StepRecord, ...] = ()) -> None:
         """Share a record that was just written, behind the build's back."""
         target = next((remote for remote in self._remotes if remote.is_writable), None)
         if target is None:
@@ -172,7 +172,7 @@ class Sharing:
         if len(record.result.layers) != len(base.diff_ids) + height:
             return
         replaces = self._look_ups is not None and (record.key in self._look_ups.replaceable or self._is_broken(self._look_ups.known(record.key)))
-        self._publishing(target).offer(Offer(record, base, aliases, replaces))
+        self._publishing(target).offer(Offer(record, base, by_content, replaces))
 
     def _is_broken(self, found: "Found | None") -> bool:
         """Whether an entry lists a layer that turned out to be lost."""

@@ -6,6 +6,7 @@ One instance a build; called from the driver and from workers' threads. Numbers 
 import time
 from itertools import count
 
+from chandlery.buildcache.record import Observation
 from chandlery.engine.request import Pairs, StepOutcome
 from chandlery.engine.stop_flag import StopFlag
 from chandlery.errors import Cancelled
@@ -44,8 +45,8 @@ class Step:
     def warn(self, code: str, message: str) -> None:
         self._book.warn(code, message, step=self.number)
 
-    def finish(self, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None) -> None:
-        self._book.finish(self, outcome, detail=detail, failure=failure)
+    def finish(self, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None, observed: tuple[Observation, ...] = ()) -> None:
+        self._book.finish(self, outcome, detail=detail, failure=failure, observed=observed)
 
 
 TAIL_BYTES = 8192
@@ -64,14 +65,23 @@ class StepBook:
         self.sink(StepStarted(step.number, name, step.started_at_s))
         return step
 
-    def cached(self, name: str, *, key: str = "", detail: str = "", origin: Pairs = ()) -> None:
+    def cached(self, name: str, *, key: str = "", detail: str = "", origin: Pairs = (), observed: tuple[Observation, ...] = ()) -> None:
         """Show a step that nothing had to be done for."""
-        self.finish(self.start(name, key=key), Outcome.CACHED, detail=detail, origin=origin)
+        self.finish(self.start(name, key=key), Outcome.CACHED, detail=detail, origin=origin, observed=observed)
 
-    def finish(self, step: Step, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None, origin: Pairs = ()) -> None:
+    def finish(
+        self,
+        step: Step,
+        outcome: Outcome,
+        *,
+        detail: str = "",
+        failure: BaseException | None = None,
+        origin: Pairs = (),
+        observed: tuple[Observation, ...] = (),
+    ) -> None:
         now = time.time()
         error_code, error_message = ("", "") if failure is None else (getattr(failure, "code", "internal"), str(failure))
-        self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail, origin))
+        self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail, origin, observed))
         self.sink(StepFinished(step.number, outcome, now, detail, step.bytes_moved, error_code, error_message))
 
     def during(self, name: str, work: "Callable[[Step], T]") -> "T":

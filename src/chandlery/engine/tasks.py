@@ -6,7 +6,7 @@ Results are recorded before anyone is told of them. A layer that turns out to be
 
 import time
 
-from chandlery.buildcache.record import StepRecord
+from chandlery.buildcache.record import Observation, StepRecord
 from chandlery.buildcache.records import RecordStore
 from chandlery.content.steplock import StepLocks
 from chandlery.engine.failures import with_source
@@ -14,6 +14,7 @@ from chandlery.engine.foreign import as_ours
 from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import Step, StepBook
 from chandlery.engine.stop_flag import StopFlag
+from chandlery.engine.volatility import Volatility
 from chandlery.errors import Cancelled, ChandleryError, InternalError, Lost, NoSpace, StepFailed, StoreError
 from chandlery.events import Outcome
 from chandlery.graph.op import ContextOp, ExecOp, ExportOp, FileOp, HttpOp, ImageOp, ScratchOp
@@ -75,8 +76,10 @@ class BuildTasks:
         make_room: "Callable[[], bool]",
         created: "Callable[[], str]",
         keep_failed: "Callable[[ExecOp, tuple[object, ...]], str]",
+        volatility: Volatility,
         sharing: Sharing | None = None,
     ) -> None:
+        self._volatility = volatility
         self._sharing = sharing
         self._graph = graph
         self._keys = keys
@@ -134,17 +137,17 @@ class BuildTasks:
 
     def find_twin(self, action: FindTwin, parent: object) -> Fact:
         """An older record of this operation, on a parent that differs from the new one in its topmost layer's times at most."""
-        vertex, key, files = self._graph.vertices[action.vertex], self._keys[action.vertex], _files(parent)
+        key, files = self._keys[action.vertex], _files(parent)
         if key is None or not files.layers:
             return NoTwin(action.vertex)
         for record in self._records.same_operation(key.op_digest):
             older = record.result.below()
             # leased before it is read, or a prune could take it away meanwhile
-            if not _may_be_twins(record, key, older, files) or (leased := self._records.look_up(record.key)) is None:
+            if not _may_be_twins(record, key, older, files) or (leased := self._records.look_up(record.key, on_same_inputs=True)) is None:
                 continue
             try:
                 if leased.result == record.result and self._has_same_top(older, files):
-                    self._adopt(vertex, key, leased, older)
+                    self._adopt(action.vertex, key, leased, older)
                     return TwinFound(action.vertex, older, leased.result)
             except Lost:
                 continue
@@ -154,15 +157,21 @@ class BuildTasks:
         one, other = older.layers[-1], parent.layers[-1]
         return _is_one_layer(one, other) or self._worker().has_same_content(one, other)
 
-    def _adopt(self, vertex: Vertex, key: CacheKey, record: StepRecord, parent: FileSystem) -> None:
+    def _adopt(self, vertex: int, key: CacheKey, record: StepRecord, parent: FileSystem) -> None:
         """Let the keys of this build name the older chain, so that the next build hits at once."""
-        self._records.put(replace(record, key=key.digest, op_digest=key.op_digest, document=key.document))
-        parent_key = self._keys[vertex.inputs[0]]
+        described, below = self._graph.vertices[vertex], self._graph.vertices[vertex].inputs[0]
+        taken = self._volatility.complete(vertex, _under(record, key))
+        self._records.put(taken)
+        parent_key = self._keys[below]
         if parent_key is not None:
-            name = self._graph.vertices[vertex.inputs[0]].name
-            adopted = StepRecord(parent_key.digest, parent_key.op_digest, parent_key.document, parent, name, record.created_at_s, sources=record.sources)
+            adopted = StepRecord(
+                parent_key.digest, parent_key.op_digest, parent_key.document, parent, self._graph.vertices[below].name, record.created_at_s,
+                observed=self._volatility.of(below), sources=record.sources,
+            )  # fmt: skip
             self._records.put(adopted, replaces=True)
-        self._book.cached(vertex.name, key=str(key.digest), detail="content unchanged")
+        if self._sharing is not None:
+            self._sharing.offer(vertex, taken)
+        self._book.cached(described.name, key=str(key.digest), detail="content unchanged", observed=taken.observed)
 
     def _step(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...]) -> Fact:
         key = self._keys[action.vertex]
@@ -174,7 +183,8 @@ class BuildTasks:
             with self._locks.hold(str(key.digest), timeout_s=STEP_TIMEOUT_S, on_wait=shown.say_waiting, while_waiting=self._stop.check):
                 found = None if self._fresh(action.vertex) else self._records.look_up(key.digest)
                 if found is not None:
-                    shown.finish(Outcome.CACHED, detail="made by another build")
+                    self._volatility.note_hit(action.vertex, found, is_by_chain=True)
+                    shown.finish(Outcome.CACHED, detail="made by another build", observed=found.observed)
                     return Executed(action.vertex, found.result)
                 self._worker().prepare(vertex, inputs)
                 step = shown.step()
@@ -204,19 +214,22 @@ class BuildTasks:
         return work()
 
     def _run(self, action: Execute, vertex: Vertex, inputs: tuple[object, ...], key: CacheKey, step: Step) -> Fact:
-        started = time.monotonic()
+        started, started_at_s = time.monotonic(), time.time()
         is_fresh = self._fresh(action.vertex)
         made = self._worker().execute(vertex, inputs, step)
         layer = LayerRef(snapshot=made.snapshot, created=self._created(), created_by=vertex.created_by)
         result = _files(inputs[0]).on_top(layer)
         sources = self._sharing.sources(result) if self._sharing is not None else ()
+        observed = tuple(Observation(name.kind, name.name, name.validator, started_at_s) for name in made.observed)
         record = StepRecord(
-            key.digest, key.op_digest, key.document, result, vertex.name, time.time(), time.monotonic() - started, made.size_bytes, sources=sources
+            key.digest, key.op_digest, key.document, result, vertex.name, time.time(), time.monotonic() - started, made.size_bytes, observed, sources
         )  # fmt: skip
-        self._records.put(record, aliases=action.keys[1:], replaces=is_fresh)
+        record = self._volatility.complete(action.vertex, record)
+        by_content = tuple(replace(_under(record, other), observed=self._volatility.by_content(action.vertex, record)) for other in action.keys[1:])
+        self._records.put(record, by_content=by_content, replaces=is_fresh)
         if self._sharing is not None:
-            self._sharing.offer(action.vertex, record, action.keys[1:])
-        step.finish(Outcome.DONE)
+            self._sharing.offer(action.vertex, record, by_content)
+        step.finish(Outcome.DONE, observed=record.observed)
         return Executed(action.vertex, result)
 
     def _export(self, vertex: int, output: int, result: FileSystem) -> Fact:
@@ -276,8 +289,12 @@ class _Shown:
     def say_waiting(self) -> None:
         self.step().log(2, b"another build is running this step: waiting for its result\n")
 
-    def finish(self, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None) -> None:
-        self.step().finish(outcome, detail=detail, failure=failure)
+    def finish(self, outcome: Outcome, *, detail: str = "", failure: BaseException | None = None, observed: tuple[Observation, ...] = ()) -> None:
+        self.step().finish(outcome, detail=detail, failure=failure, observed=observed)
+
+
+def _under(record: StepRecord, key: CacheKey) -> StepRecord:
+    return replace(record, key=key.digest, op_digest=key.op_digest, document=key.document)
 
 
 def _is_one_layer(one: LayerRef, other: LayerRef) -> bool:

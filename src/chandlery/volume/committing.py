@@ -12,7 +12,8 @@ from chandlery.content.race import reach
 from chandlery.linux.flock import FileLock
 from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
-from chandlery.volume import adapting, attaching, capture, materialise
+from chandlery.volume import adapting, attaching, capture, materialise, observing
+from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.deletions import Deletions
 from chandlery.volume.head import FIND_BY_ID, Head, Layer, VolumeRow, advance, slot_of, volume_row
@@ -30,20 +31,23 @@ _COMMIT_TIMEOUT_S = 60.0
 
 @value
 class CommitReport:
-    """`files` and `bytes_added` are what the step added or changed; `generation` is the head afterwards, made of `layers` directories."""
+    """`files` and `bytes_added` are what the step added or changed; `generation` is the head afterwards, made of `layers` directories. `observed` are the
+    mutable names that the step may have resolved."""
 
     files: int = 0
     bytes_added: int = 0
     generation: int = 0
     layers: int = 0
     warning: str = ""
+    observed: tuple[MutableName, ...] = ()
 
 
 def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succeeded: bool) -> CommitReport:
     """The caller releases the attachment's locks afterwards."""
+    held = _held(store, attachment)
     if not attachment.upper:
         throw_away(attachment)
-        return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
+        return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers), observed=held)
     trash = f"{attachment.scratch}/t"
     os.mkdir(trash)
     expected = _version(attachment, attachment.base, store.home)
@@ -51,6 +55,7 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
     reach("volume.captured")
     if not attachment.starts_empty:
         deletions.note(attachment.session.id, attachment.volume_id, captured)
+    observed = observing.distinct((*observing.in_entries(attachment.upper, captured.entries), *held))
     judged = adapting.judged(attachment.upper, captured, attachment.lowers, succeeded=succeeded, scope=attachment.key.scope)
     if capture.changes_nothing(judged.entries, attachment.lowers):
         report = CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
@@ -58,7 +63,17 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
         with FileLock(f"{store.layout.volumes}/{attachment.volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
             report = _publish(store, attachment, judged, succeeded=succeeded)
     throw_away(attachment)
-    return report
+    return replace(report, observed=observed)
+
+
+def _held(store: "Store", attachment: Attachment) -> tuple[MutableName, ...]:
+    """The mutable names that the step could read in the volume. What a plain directory holds isn't known."""
+    if attachment.plain_directory:
+        return (MutableName("plain-volume", attachment.key.name),)
+    if attachment.starts_empty:
+        return ()
+    directories = [attaching.layer_directory(store, attachment.volume_id, layer.name) for layer in attachment.base.layers]
+    return observing.held([(directory, f"{directory}/{materialise.TREE}") for directory in directories], materialise.read_table)
 
 
 def throw_away(attachment: Attachment) -> None:

@@ -12,7 +12,7 @@ import stat
 from chandlery.linux.atomic import write_all
 from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
-from chandlery.volume import nodes
+from chandlery.volume import nodes, observing
 from chandlery.volume.objects import Objects, is_object, sha256_of
 from chandlery.volume.tree import Entry, EntryType, ancestors, decode_table, encode_table, is_beneath
 
@@ -56,6 +56,7 @@ def write_table(layer: str, entries: tuple[Entry, ...]) -> None:
         write_all(fd, encode_table(entries))
     finally:
         os.close(fd)
+    observing.describe(layer, f"{layer}/{TREE}", entries)
 
 
 def shown(tables: "Sequence[Sequence[Entry]]") -> dict[str, tuple[Entry, int]]:

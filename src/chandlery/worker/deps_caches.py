@@ -15,6 +15,7 @@ from chandlery.linux.mount import OverlayOptions
 from chandlery.runtime.process import RuntimeMount
 from chandlery.values import value
 from chandlery.volume import deps_delta, deps_tar, deps_tree
+from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.deps_cache import DepsCache, DepsKind, contains
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.sharing_rules import forms_of
@@ -83,15 +84,19 @@ class DepsCaches:
                 mounts.append(RuntimeMount(cache.target, directory))
         return mounts
 
-    def end(self, lent: "Sequence[Lent]", step: "Reporter", *, succeeded: bool, secrets: tuple[bytes, ...]) -> None:
-        """Keep what a step that succeeded added; `secrets` are the values that steps were lent, and no file with one of them is kept."""
+    def end(self, lent: "Sequence[Lent]", step: "Reporter", *, succeeded: bool, secrets: tuple[bytes, ...]) -> tuple[MutableName, ...]:
+        """Keep what a step that succeeded added; `secrets` are the values that steps were lent, and no file with one of them is kept. The mutable names
+        that the step may have resolved: of a directory nobody knows."""
+        observed: tuple[MutableName, ...] = ()
         for item in lent:
             if item.cache.kind is DepsKind.DIRECTORY:
                 _remove_stubs(item.cache.directory, item.new_stubs)
+                observed += (MutableName("plain-volume", str(item.cache)),)
             elif item.attachment is not None and not succeeded:
                 self._volumes.discard(item.attachment)
             elif item.attachment is not None:
-                self._keep(item.cache, item.attachment, step, forms_of(secrets))
+                observed += self._keep(item.cache, item.attachment, step, forms_of(secrets))
+        return observed
 
     def close(self) -> None:
         self._volumes.forget(self._session)
@@ -141,27 +146,28 @@ class DepsCaches:
         os.mkdir(f"{scratch}/w")
         return stack.enter_context(self._mounter.overlay((path,), upper=f"{scratch}/u", work=f"{scratch}/w"))
 
-    def _keep(self, cache: DepsCache, attachment: "Attachment", step: "Reporter", forms: tuple[bytes, ...]) -> None:
+    def _keep(self, cache: DepsCache, attachment: "Attachment", step: "Reporter", forms: tuple[bytes, ...]) -> tuple[MutableName, ...]:
         key = self._key(cache)
         try:
             deps_delta.reduce(attachment.upper, attachment.lowers, forms)
         except OSError as failure:
             self._volumes.discard(attachment)
             self._warn(step, f"--deps-cache {cache}: what the step added is not kept: {failure}")
-            return
+            return ()
         report = self._volumes.commit(attachment, succeeded=True)
         if report.warning:
             self._warn(step, report.warning)
         if self._policy.mode in ("local", "ro") or not os.path.isdir(cache.directory):
-            return
+            return report.observed
         try:
             path = self._path(cache, self._policy.scopes[0])
             written = deps_tree.save(self._store, self._session, key, path, always=cache in self._is_unsound)
         except (ChandleryError, OSError) as failure:
             self._warn(step, f"--deps-cache {cache} was not written: {_sentence(failure)}")
-            return
+            return report.observed
         step.moved(written)
         self._is_unsound.discard(cache)
+        return report.observed
 
     def _key(self, cache: DepsCache) -> VolumeKey:
         return VolumeKey(self._policy.scopes[0], str(cache), self._policy.platform)

@@ -19,6 +19,8 @@ from chandlery.runtime.secrets import Secrets
 from chandlery.runtime.stubs import MountStubs
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.values import replace, value
+from chandlery.volume import observing
+from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.volumes import Volumes
 from chandlery.worker.launcher import Launcher, make_working_directory, with_path
 from chandlery.worker.mounter import Mounter
@@ -86,15 +88,18 @@ class StepRunner:
         mounts = self._step_mounts(step, starts_empty=starts_empty)
         active = self._snapshots.prepare(self._session)
         status: ExitStatus | None = None
+        observed: tuple[MutableName, ...] = ()
         try:
             status = self._run_on(op, lowers, active.upper, active.work, mounts, layers, step)
             _raise_for(status, op)
-            return Made(self._snapshots.commit(active))
+            observed = tuple(name for directory in (active.upper, *mounts.throwaways) for name in observing.in_directory(directory))
+            snapshot = self._snapshots.commit(active)
         except BaseException:
             self._snapshots.discard(active)
             raise
         finally:
-            self._end_volumes(mounts, status, step)
+            observed += self._end_volumes(mounts, status, step)
+        return Made(snapshot, observed=observing.distinct(observed))
 
     def rehearse(self, op: ExecOp, lowers: tuple[str, ...], layers: "Mapping[int, tuple[str, ...]]", step: "Reporter", *, is_interactive: bool) -> ExitStatus:
         """Run the step and keep nothing: neither its layer nor what it added to volumes. Raises InputError, MachineError."""
@@ -180,11 +185,12 @@ class StepRunner:
             ulimits=conditions.ulimits,
         )
 
-    def _end_volumes(self, mounts: StepMounts, status: ExitStatus | None, step: "Reporter") -> None:
-        """Keep what the step added to its volumes if it ran at all; a volume never makes a build fail."""
+    def _end_volumes(self, mounts: StepMounts, status: ExitStatus | None, step: "Reporter") -> tuple[MutableName, ...]:
+        """Keep what the step added to its volumes if it ran at all; a volume never makes a build fail. The mutable names that they tell of."""
+        observed: tuple[MutableName, ...] = ()
         if self._deps is not None:
             succeeded = status is not None and status.code == 0 and not status.was_cancelled
-            self._deps.end(mounts.lent, step, succeeded=succeeded, secrets=self._secrets.lent())
+            observed += self._deps.end(mounts.lent, step, succeeded=succeeded, secrets=self._secrets.lent())
         for attachment in mounts.attachments:
             if attachment.warning:
                 step.warn("volume.warning", attachment.warning)
@@ -194,6 +200,8 @@ class StepRunner:
             report = self._volumes.commit(attachment, succeeded=status.code == 0)
             if report.warning:
                 step.warn("volume.warning", report.warning)
+            observed += report.observed
+        return observed
 
     def _waiting(self, step: "Reporter") -> "Callable[[str, float], None]":
         told: set[str] = set()

@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from chandlery.volume.adapters.adapter import MutableName
+
     class Reporter(Protocol):
         """A step as its worker sees it: output, progress in bytes, bytes that crossed the network, warnings."""
 
@@ -32,7 +34,8 @@ class HttpFile:
 
 @value
 class Made:
-    """What a worker made of a step: the snapshot of its one new layer, and how large it is."""
+    """What a worker made of a step: the snapshot of its one new layer, how large it is, and the mutable names that the step may have resolved."""
 
     snapshot: str
     size_bytes: int = 0
+    observed: "tuple[MutableName, ...]" = ()

@@ -42,7 +42,8 @@ class VolumePolicy:
 
 
 class StepMounts:
-    """For one step. `attachments` and `lent` are what `attach` took, to be kept or not; `env` what secrets add to the environment."""
+    """For one step. `attachments` and `lent` are what `attach` took, to be kept or not; `env` what secrets add to the environment;
+    `throwaways` are what stood for volumes that the build doesn't use."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class StepMounts:
         self.attachments: list[Attachment] = []
         self.lent: list[Lent] = []
         self.env: list[str] = []
+        self.throwaways: list[str] = []
         self._volume_directories: dict[str, str] = {}
 
     def attach(self, wanted: "Sequence[Mount]", layers: "Mapping[int, tuple[str, ...]]", stack: "contextlib.ExitStack") -> list[RuntimeMount]:
@@ -135,6 +137,7 @@ class StepMounts:
     def _throwaway(self, item: CacheMount) -> str:
         """CHANDLERY_CACHE=off: an empty directory that is gone with the build."""
         directory = self._session.scratch("v")
+        self.throwaways.append(directory)
         os.chown(directory, item.uid, item.gid)
         os.chmod(directory, item.mode)
         return directory

@@ -2,16 +2,17 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
-from chandlery.buildcache.record import Observation, StepRecord, decode_layers, decode_observed, encode_layers, encode_observed
+from chandlery.buildcache.record import AgeLimits, Observation, StepRecord, decode_layers, decode_observed, encode_layers, encode_observed
 from chandlery.buildcache.records import RecordStore
 from chandlery.content import gc
 from chandlery.oci.digest import sha256
 from chandlery.snapshot.snapshots import SnapshotStore
 from chandlery.snapshot.state import FileSystem, LayerRef
-from chandlery.solver.cache_key import CacheKey
+from chandlery.values import replace
 
 KEY, OTHER, OPERATION = sha256(b"key"), sha256(b"other key"), sha256(b"operation")
 BASE = LayerRef(diff_id=sha256(b"base"))
@@ -63,7 +64,7 @@ def test_a_step_that_was_asked_to_run_anew_replaces_its_record(records, make_sna
 
 def test_a_result_is_found_under_its_key_by_content_too(records, make_snapshot):
     record = record_of(make_snapshot())
-    records.put(record, aliases=(CacheKey(OTHER, b'{"v":1,"by":"content"}', OPERATION),))
+    records.put(record, by_content=(replace(record, key=OTHER, document=b'{"v":1,"by":"content"}'),))
     found = records.look_up(OTHER)
     assert found is not None
     assert (found.result, found.document) == (record.result, b'{"v":1,"by":"content"}')
@@ -122,3 +123,46 @@ def test_the_json_form_of_a_chain_leaves_out_what_is_empty():
 def test_observations_survive_their_json_form():
     observed = (Observation("git", "https://x/y", "abc", 1.5),)
     assert decode_observed(encode_observed(observed)) == observed
+
+
+HOUR = 3600.0
+
+
+def made_at(snapshot: str, created_at_s: float, *observed: Observation) -> StepRecord:
+    return replace(record_of(snapshot), created_at_s=created_at_s, observed=observed)
+
+
+def checked(at_s: float, of: str = "") -> Observation:
+    return Observation("maven-snapshot", "g:a:1-SNAPSHOT", "", at_s, of)
+
+
+@pytest.mark.parametrize(("age_s", "is_hit"), [(0, True), (HOUR - 60, True), (HOUR + 60, False), (-HOUR + 60, True), (-HOUR - 60, False)])
+def test_age_counts_either_way_because_clocks_differ(store, session, make_snapshot, age_s, is_hit):
+    now = time.time()
+    RecordStore(store, session).put(made_at(make_snapshot(), now - age_s))
+    assert (RecordStore(store, session, limits=AgeLimits(HOUR)).look_up(KEY) is not None) is is_hit
+    RecordStore(store, session).put(made_at(make_snapshot(), now, checked(now - age_s)), replaces=True)
+    assert (RecordStore(store, session, limits=AgeLimits(None, HOUR)).look_up(KEY) is not None) is is_hit
+
+
+def test_time_that_is_no_number_is_too_old(store, session, make_snapshot):
+    assert not AgeLimits(HOUR).allow(float("nan"), (), time.time())
+    assert not AgeLimits(None, HOUR).allow(0.0, (checked(float("inf")),), time.time())
+
+
+def test_record_that_was_too_old_is_replaced_and_another_stays(store, session, make_snapshot):
+    now, records = time.time(), RecordStore(store, session, limits=AgeLimits(None, HOUR))
+    old, new = made_at(make_snapshot(), now - 2 * HOUR, checked(now - 2 * HOUR)), made_at(make_snapshot(), now, checked(now))
+    RecordStore(store, session).put(old)
+    assert records.look_up(KEY) is None
+    records.put(new)
+    assert records.look_up(KEY) == new
+    records.put(made_at(make_snapshot(), now, checked(now)))
+    assert records.look_up(KEY) == new
+
+
+def test_what_a_record_stands_on_doesn_t_count_where_that_is_known_to_be_as_it_should(store, session, make_snapshot):
+    now, records = time.time(), RecordStore(store, session, limits=AgeLimits(None, HOUR))
+    RecordStore(store, session).put(made_at(make_snapshot(), now, checked(now - 2 * HOUR, "RUN below")))
+    assert records.look_up(KEY) is None
+    assert records.look_up(KEY, on_same_inputs=True) is not None

@@ -8,6 +8,7 @@ from chandlery.buildcache.records import RecordStore
 from chandlery.engine.crew import Crew
 from chandlery.engine.driver import Driver
 from chandlery.engine.steps import StepBook
+from chandlery.engine.volatility import Volatility
 from chandlery.errors import Cancelled, StepFailed, StoreError
 from chandlery.events import StepFinished, discard
 from chandlery.graph.op import ExecOp, ExportOp, ImageOp, ScratchOp
@@ -69,7 +70,10 @@ def run(store, session, tasks):
         solver = Solver(graph, {})
         try:
             records = RecordStore(store, session)
-            Driver(graph=graph, solver=solver, records=records, tasks=tasks, crew=crew, book=StepBook(sink), is_shown=lambda _: False).run()
+            volatility = Volatility(graph, solver.canonical)
+            Driver(
+                graph=graph, solver=solver, records=records, tasks=tasks, crew=crew, book=StepBook(sink), is_shown=lambda _: False, volatility=volatility
+            ).run()  # fmt: skip
         finally:
             crew.close()
         return crew

@@ -11,6 +11,7 @@ from chandlery.content.steplock import StepLocks
 from chandlery.engine.steps import StepBook
 from chandlery.engine.stop_flag import StopFlag
 from chandlery.engine.tasks import BuildTasks
+from chandlery.engine.volatility import Volatility
 from chandlery.errors import Cancelled, InputError, InternalError, Lost, MachineError, NoSpace, RequestError, StepFailed, StoreError
 from chandlery.events import Outcome, StepFinished
 from chandlery.graph.op import ExecOp, ExportOp, ImageOp
@@ -105,7 +106,7 @@ class World:
             "graph": GRAPH, "keys": KEYS, "fresh": lambda _: self.fresh, "worker": lambda: self.worker, "exports": self.exports,
             "records": self.records, "locks": StepLocks(self.store.layout), "book": StepBook(self.seen.append, self.stop), "stop": self.stop,
             "root": self.store.root, "make_room": self.room_left, "created": lambda: "2024-01-01T00:00:00Z",
-            "keep_failed": lambda op, inputs: "chandlery run --failed x",
+            "keep_failed": lambda op, inputs: "chandlery run --failed x", "volatility": Volatility(GRAPH, lambda vertex: vertex),
         }  # fmt: skip
         return BuildTasks(**{**given, **changes})
 

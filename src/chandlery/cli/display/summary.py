@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 8
 _LONGEST_NAME = 70
+_MOST_VOLATILE = 4
+_KINDS = {
+    "maven-snapshot": "Maven SNAPSHOT", "maven-versions": "the versions of", "npm-dist-tag": "npm's document of", "apt-release": "apt's index",
+    "git-ref": "git ref of", "go-versions": "the versions of", "python-index": "the Python index's page of", "plain-volume": "the plain cache volume",
+}  # fmt: skip
 
 
 def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_steps: bool, log_path: str = "", palette: Palette = COLOURLESS) -> list[str]:
@@ -28,6 +33,8 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
         lines.append(f" digest  {result.image_digest}")
     if result is not None and result.cache is not None:
         lines += _cache(result.cache)
+    if result is not None:
+        lines += _volatile(result)
     if lists_steps:
         lines += _steps(tally, now_s)
     lines += [palette.paint(palette.warning, f" warning {harmless(text)}") for text in tally.warnings]
@@ -48,6 +55,21 @@ def _cache(cache: "CacheReport") -> list[str]:
     if cache.unpublished:
         lines.append(f" not shared: {'; '.join(harmless(name) for name in cache.unpublished)}")
     return lines
+
+
+def _volatile(result: "BuildResult") -> list[str]:
+    """Which steps are reused for a while only, each because of what."""
+    lines = []
+    told: set[str] = set()
+    for step in result.steps:
+        for of in dict.fromkeys(item.of for item in step.observed):
+            name = of or step.name
+            names = [f"{_KINDS.get(item.kind, item.kind)} {item.url}" for item in step.observed if item.of == of]
+            if name not in told:
+                told.add(name)
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                lines.append(f" volatile {harmless(name)}: {harmless(names[0])}{more}")
+    return lines if len(lines) <= _MOST_VOLATILE else [*lines[: _MOST_VOLATILE - 1], f" volatile {len(lines) - _MOST_VOLATILE + 1} more steps"]
 
 
 def seconds_text(seconds: float) -> str:

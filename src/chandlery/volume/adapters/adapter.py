@@ -4,10 +4,25 @@ An adapter recognises its files by their place relative to each other, never by 
 method answers for paths of the volume; `Plain` has the answers for what an adapter says nothing about.
 """
 
+from chandlery.values import value
+
+
+@value
+class MutableName:
+    """What a tool looked up under a name whose meaning may change upstream: of which kind, the name as people write it, and the validator that came with
+    what it meant then ("" where there is none)."""
+
+    kind: str
+    name: str
+    validator: str = ""
+
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Protocol
+
+    Read = Callable[[str], bytes]
 
     class Files(Protocol):
         """What a volume shows once a step is over: the step's files over those that it found. Directories are no files."""
@@ -30,6 +45,11 @@ if TYPE_CHECKING:
 
     class Adapter(Protocol):
         name: str
+        observes: str  # pattern of the paths of which `observed` may know something, "" for none; directories end with "/"
+
+        def observed(self, path: str, read: Read) -> MutableName | None:
+            """The mutable name that the tool resolved, as a file of its cache tells; `read` may give a file's beginning, and b"" for none."""
+            ...
 
         def is_never_stored(self, path: str) -> bool:
             """A lock, failure marker or partial download of the tool, or what it notes about this machine alone."""
@@ -68,6 +88,10 @@ class Plain:
     """Nothing special about any path, and nothing vouched for."""
 
     name = ""
+    observes = ""
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        return None
 
     def is_never_stored(self, path: str) -> bool:
         return False

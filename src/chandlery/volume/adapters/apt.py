@@ -1,6 +1,10 @@
 """apt's archives and lists."""
 
-from chandlery.volume.adapters.adapter import Plain
+from chandlery.volume.adapters.adapter import MutableName, Plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from chandlery.volume.adapters.adapter import Read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,6 +13,12 @@ if TYPE_CHECKING:
 
 class Apt(Plain):
     name = "apt"
+    observes = r"_dists_[^/]+_(?:In)?Release$|(?:^|(?:^|/)var/lib/apt/)lists/(?:lock)?$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """A Release file; or the directory of lists alone, touched: they were there for a moment."""
+        name = path.rpartition("/")[2]
+        return MutableName("apt-release", name.rpartition("_")[0].replace("_", "/") if "_dists_" in name else "package lists")
 
     def is_never_stored(self, path: str) -> bool:
         """Locks, what is still coming in, and the maps that apt makes anew from lists and dpkg's status."""

@@ -3,13 +3,13 @@
 import hashlib
 import re
 
-from chandlery.volume.adapters.adapter import Plain, after
+from chandlery.volume.adapters.adapter import MutableName, Plain, after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chandlery.volume.adapters.adapter import Files
+    from chandlery.volume.adapters.adapter import Files, Read
 
 # the sparse index's cache (cargo's SummariesCache): its version, the index's, "<where it came from>\0", then "<version>\0<JSON>\0" for each
 _CACHE_VERSION = 3
@@ -23,6 +23,12 @@ _BETWEEN_PARTS = re.compile(r"-(?=\d+\.\d+\.\d+)")
 
 class Cargo(Plain):
     name = "cargo"
+    observes = r"(?:^|/)git/db/[^/]+/(?:FETCH_HEAD$|refs/remotes/)"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """A git dependency. The registry's index is not counted: Cargo.lock names what is taken from it."""
+        parts = path.split("/")
+        return MutableName("git-ref", parts[parts.index("db") + 1].rpartition("-")[0])
 
     def is_never_stored(self, path: str) -> bool:
         """Locks, and when this machine last used what."""

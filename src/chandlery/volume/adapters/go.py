@@ -4,19 +4,29 @@ import base64
 import hashlib
 import re
 
-from chandlery.volume.adapters.adapter import Plain, after, union_of_lines
+from chandlery.volume.adapters.adapter import MutableName, Plain, after, union_of_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chandlery.volume.adapters.adapter import Files
+    from chandlery.volume.adapters.adapter import Files, Read
 
 _MAIN_MODULE = re.compile(rb"\nmod\t[^\t\n]+\t[^\t\n]+(\th1:[^\n]+)?\n")
 
 
 class Go(Plain):
     name = "go"
+    observes = r"(?:^|/)cache/download/.+/@v/list$|(?:^|/)cache/vcs/[^/]+/FETCH_HEAD$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """A module's list of versions, or a repository that was fetched from; what go.mod names by version is neither."""
+        if path.endswith("/@v/list"):
+            module = path.rpartition("cache/download/")[2].removesuffix("/@v/list")
+            return MutableName("go-versions", re.sub("!([a-z])", lambda match: match[1].upper(), module))
+        directory = path.rpartition("/")[0]
+        source = read(f"{directory}.info").decode(errors="replace").strip().partition(":")[2]
+        return MutableName("git-ref", source or directory.rpartition("/")[2])
 
     def is_never_stored(self, path: str) -> bool:
         if self.unit_of(path):

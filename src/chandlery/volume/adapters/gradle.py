@@ -1,12 +1,13 @@
 """Gradle's user home: caches/<version>/..., caches/modules-2, caches/transforms-*. What its wrapper unpacks: wrapper.py."""
 
 import hashlib
+import re
 
-from chandlery.volume.adapters.adapter import Plain
+from chandlery.volume.adapters.adapter import MutableName, Plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from chandlery.volume.adapters.adapter import Files
+    from chandlery.volume.adapters.adapter import Files, Read
 
 # immutable workspaces: a directory without its metadata.bin fails the build, an absent one doesn't (gradle/gradle#28974)
 _WORKSPACES = ("transforms", "kotlin-dsl", "groovy-dsl", "jars-")
@@ -18,6 +19,18 @@ _STORES = ("fileHashes", "fileContent", "fileChanges", "executionHistory", "java
 
 class Gradle(Plain):
     name = "gradle"
+    observes = r"files-2\.\d+/[^/]+/[^/]+/[^/]+-SNAPSHOT/|resources-2\.\d+/[^/]+/maven-metadata\.xml$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """Changing modules, and the lists that dynamic versions were chosen from."""
+        parts = path.split("/")
+        if parts[-1] != "maven-metadata.xml":
+            at = next(at for at, part in enumerate(parts) if part.startswith("files-2."))
+            return MutableName("maven-snapshot", ":".join(parts[at + 1 : at + 4]))
+        content = read(path)
+        found = [match[1].decode(errors="replace") for name in (b"groupId", b"artifactId") if (match := re.search(rb"<%s>([^<]+)<" % name, content))]
+        kind = "maven-snapshot" if b"-SNAPSHOT</version>" in content else "maven-versions"
+        return MutableName(kind, ":".join(found) or "a module") if found else None
 
     def is_never_stored(self, path: str) -> bool:
         """Locks, when something was last used here, and where daemons of this machine listen."""

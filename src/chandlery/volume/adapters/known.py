@@ -18,12 +18,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chandlery.volume.adapters.adapter import Adapter, Files
+    from chandlery.volume.adapters.adapter import Adapter, Files, MutableName, Read
 
 ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Wrapper(), Npm(), Pnpm(), Yarn(), Pip(), Uv(), Poetry(), Go(), Cargo(), Apt(), Sqlite())
 
 # where the unit depends on the file's name; everywhere else on its directory alone
 _BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2)?/")
+# one pattern for all, so that most paths cost one look
+_OBSERVING = [adapter for adapter in ADAPTERS if adapter.observes]
+_OBSERVED = re.compile("|".join(f"({adapter.observes})" for adapter in _OBSERVING))
 
 
 def is_never_stored(path: str) -> bool:
@@ -32,6 +35,12 @@ def is_never_stored(path: str) -> bool:
     if owner is not None:
         return owner.is_never_stored(path)
     return is_credential(path) or any(adapter.is_never_stored(path) for adapter in ADAPTERS)
+
+
+def observed(path: str, read: "Read") -> "MutableName | None":
+    """The mutable name that a tool resolved, as far as this path tells; directories end with "/"."""
+    found = _OBSERVED.search(path)
+    return _OBSERVING[found.lastindex - 1].observed(path, read) if found is not None and found.lastindex is not None else None
 
 
 def unit_of(path: str) -> str:

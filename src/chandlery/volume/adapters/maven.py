@@ -7,13 +7,13 @@ for what `mvn install` put there), one directory up maven-metadata-<repository>.
 import hashlib
 import re
 
-from chandlery.volume.adapters.adapter import Plain
+from chandlery.volume.adapters.adapter import MutableName, Plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chandlery.volume.adapters.adapter import Files
+    from chandlery.volume.adapters.adapter import Files, Read
 
 _TRACKING = "_remote.repositories"
 _LOCAL_METADATA = "maven-metadata-local.xml"
@@ -26,6 +26,24 @@ _NOTE = b"#NOTE: "
 
 class Maven(Plain):
     name = "maven"
+    observes = r"maven-metadata-[^/]*\.xml$|-SNAPSHOT/(?:resolver-status\.properties|_remote\.repositories)$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """SNAPSHOTs that a repository was asked for, and lists of versions (ranges, plugins without a version); not `mvn install`'s own."""
+        *above, name = path.split("/")
+        if len(above) < 2 or name == "maven-metadata-local.xml":
+            return None
+        place = above[max((at + 1 for at, part in enumerate(above[:-2]) if part == "repository"), default=0) :]
+        content = read(path)
+        if place[-1].endswith("-SNAPSHOT"):
+            if name == "_remote.repositories" and not any(line.rstrip().endswith(b"=") and not line.rstrip().endswith(b">=") for line in content.splitlines()):
+                return None
+            updated = _UPDATED.search(content)
+            return MutableName("maven-snapshot", f"{'.'.join(place[:-2])}:{':'.join(place[-2:])}", updated[1].decode() if updated else "")
+        if b"<versions>" not in content:
+            return None  # a group's plugins, by prefix
+        updated = _UPDATED.search(content)
+        return MutableName("maven-versions", f"{'.'.join(place[:-1])}:{place[-1]}", updated[1].decode() if updated else "")
 
     def is_never_stored(self, path: str) -> bool:
         *above, name = path.split("/")

@@ -3,14 +3,14 @@
 import hashlib
 import json
 
-from chandlery.volume.adapters.adapter import Plain, after
+from chandlery.volume.adapters.adapter import MutableName, Plain, after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from chandlery.volume.adapters.adapter import Files
+    from chandlery.volume.adapters.adapter import Files, Read
 
 _OF_THIS_MACHINE = ("_logs", "_locks", "_update-notifier-last-checked")
 _LOCAL_KEYS = ("pacote:tarball:file:", "pacote:tarball:git+file:")
@@ -18,6 +18,23 @@ _LOCAL_KEYS = ("pacote:tarball:file:", "pacote:tarball:git+file:")
 
 class Npm(Plain):
     name = "npm"
+    observes = r"(?:^|/)index-v5/.{2}/.{2}/"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """A package's document, which its dist-tags are in, or a git dependency; tarballs are named by lock files, and checked. The last line of a
+        key is the one that counts."""
+        for line in reversed(read(path).splitlines()):
+            try:
+                entry = json.loads(line.partition(b"\t")[2])
+                key, metadata = str(entry["key"]), entry.get("metadata") or {}
+                headers = metadata.get("resHeaders") or {}
+                if "git+" in key:
+                    return MutableName("git-ref", _without_credentials(key[key.index("git+") :]))
+                if "json" in str(headers.get("content-type", "")):
+                    return MutableName("npm-dist-tag", _without_credentials(str(metadata.get("url", key))), str(headers.get("etag", "")))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                continue
+        return None
 
     def is_never_stored(self, path: str) -> bool:
         """What is being written, and npm's logs and notes about itself, which lie beside _cacache."""
@@ -64,6 +81,13 @@ class Npm(Plain):
 
 class Pnpm(Plain):
     name = "pnpm"
+    observes = r"(?:^|/)metadata(?:-full|-ff)?-v\d[\d.]*/[^/]+/.+\.json$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """metadata-v1.3/<registry>/<package>.json."""
+        parts = path.removesuffix(".json").split("/")
+        at = next(at for at, part in enumerate(parts) if part.startswith("metadata"))
+        return MutableName("npm-dist-tag", "/".join(parts[at + 1 :]))
 
     def is_never_stored(self, path: str) -> bool:
         parts = path.split("/")
@@ -79,6 +103,11 @@ class Pnpm(Plain):
 
 class Yarn(Plain):
     name = "yarn"
+    observes = r"(?:^|/)metadata/npm/[^/]+/.+\.json$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        """metadata/npm/<hash>/<package>.json of later versions; Yarn 1 keeps no such documents."""
+        return MutableName("npm-dist-tag", path.removesuffix(".json").rpartition("metadata/npm/")[2].partition("/")[2])
 
     def is_never_stored(self, path: str) -> bool:
         parts = path.split("/")
@@ -117,3 +146,10 @@ def _written(line: bytes) -> tuple[float, bytes]:
 def _leads_out(path: str, target: str) -> bool:
     """Whether a link at `path` leaves the volume."""
     return target.startswith(("/", "../" * (path.count("/") + 1)))
+
+
+def _without_credentials(url: str) -> str:
+    """A URL without user, password and query."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

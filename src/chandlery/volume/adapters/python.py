@@ -2,21 +2,35 @@
 
 import re
 
-from chandlery.volume.adapters.adapter import Plain, after
+from chandlery.volume.adapters.adapter import MutableName, Plain, after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chandlery.volume.adapters.adapter import Files
+    from chandlery.volume.adapters.adapter import Files, Read
 
 # CacheControl's layout: five directories of one digit each, then the hash of the address
 _HTTP = re.compile(r"(^|/)(http|http-v2|_http)/[0-9a-f]/[0-9a-f]/[0-9a-f]/[0-9a-f]/[0-9a-f]/")
 _UV_BUCKET = re.compile(r"(archive|builds|built-wheels|environments|git|interpreter|sdists|simple|wheels)-v\d+$")
+_FIRST_FILE = re.compile(rb'"filename":\s*"([A-Za-z0-9._]+?)-\d|<title>Links for ([A-Za-z0-9._-]+)')
+
+
+def _index_page(path: str, read: "Read") -> MutableName | None:
+    """A cached answer that is a page of a package index; its body is in the same file, or beside it."""
+    head = read(path)[:4096]
+    if b"application/vnd.pypi.simple" not in head and b"text/html" not in head:
+        return None
+    named = _FIRST_FILE.search(read(f"{path}.body") or read(path))
+    return MutableName("python-index", next(group for group in named.groups() if group).decode() if named else "a page of the index")
 
 
 class Pip(Plain):
     name = "pip"
+    observes = r"(?:^|/)http(?:-v\d+)?/(?:[0-9a-f]/){5}[0-9a-f]{40,}$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        return _index_page(path, read)
 
     def is_never_stored(self, path: str) -> bool:
         return path.endswith(".tmp") and _HTTP.search(path) is not None
@@ -35,6 +49,11 @@ class Pip(Plain):
 
 class Uv(Plain):
     name = "uv"
+    observes = r"(?:^|/)simple-v\d+/.+\.rkyv$|(?:^|/)git-v\d+/db/[^/]+/FETCH_HEAD$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        *above, name = path.split("/")
+        return MutableName("git-ref", above[-1]) if name == "FETCH_HEAD" else MutableName("python-index", name.removesuffix(".rkyv"))
 
     def is_never_stored(self, path: str) -> bool:
         """Locks, builds under way, and what uv found out about this machine's interpreters."""
@@ -76,6 +95,10 @@ class Poetry(Plain):
     """Its downloads are in artifacts/ and, by CacheControl, in cache/repositories/<name>/_http."""
 
     name = "poetry"
+    observes = r"(?:^|/)_http/(?:[0-9a-f]/){5}[0-9a-f]{40,}$"
+
+    def observed(self, path: str, read: "Read") -> MutableName | None:
+        return _index_page(path, read)
 
     def private(self, paths: "Iterable[str]", files: "Files") -> "Iterable[str]":
         """Virtual environments, which have the project in them."""
