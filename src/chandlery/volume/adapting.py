@@ -41,15 +41,15 @@ def judged(tree: str, captured: "Captured", layers: tuple[str, ...], *, succeede
     """
     entries = captured.entries
     files = StepFiles(tree, entries, layers, captured.deleted)
-    units = _units(entries)
+    touched = units(entries)
     unwanted = {entry.path for entry in entries if not entry.is_directory and known.is_never_stored(entry.path)}
-    for unit, members in list(units.items()):
+    for unit, members in list(touched.items()):
         lone = next((entry.path for entry in members if not entry.is_directory), f"{unit}/~")
         if known.is_broken(unit, lone, files) or not (succeeded or known.is_complete(unit, lone, files)):
             unwanted.update(entry.path for entry in members)
-            del units[unit]
+            del touched[unit]
     entries = taken_out(tree, entries, unwanted)
-    entries = _with_rest_of_units(tree, entries, units, files, layers)
+    entries = _with_rest_of_units(tree, entries, touched, files, layers)
     entries = _with_emptied_logs(tree, entries, captured.deleted, layers)
     paths = [entry.path for entry in entries if not entry.is_directory]
     files = StepFiles(tree, entries, layers, captured.deleted)
@@ -60,8 +60,8 @@ def judged(tree: str, captured: "Captured", layers: tuple[str, ...], *, succeede
 
 def without_known_units(tree: str, entries: tuple[Entry, ...], unseen: "Iterable[Entry]") -> tuple[Entry, ...]:
     """Of units that somebody else has made meanwhile theirs stay, whole: never a mixture of both."""
-    made = _units(unseen).keys()
-    mine = _units(entries)
+    made = units(unseen).keys()
+    mine = units(entries)
     return taken_out(tree, entries, {entry.path for unit in mine.keys() & made for entry in mine[unit]})
 
 
@@ -88,7 +88,7 @@ def with_merged_indexes(
                 merged.add(entry.path)
         result.append(entry)
     touched = {os.path.dirname(path) for path in merged}
-    _restore_directories(tree, result, touched)
+    restore_directories(tree, result, touched)
     return taken_out(tree, tuple(result), superfluous), frozenset(merged)
 
 
@@ -116,11 +116,11 @@ def taken_out(tree: str, entries: tuple[Entry, ...], paths: set[str]) -> tuple[E
     for path in sorted(paths, reverse=True):
         remove_tree(f"{tree}/{path}")
     kept = tuple([entry for entry in entries if entry.path not in paths])
-    _restore_directories(tree, kept, {os.path.dirname(path) for path in paths})
+    restore_directories(tree, kept, {os.path.dirname(path) for path in paths})
     return materialise.without_dangling_links(kept)
 
 
-def _units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
+def units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
     """The entries that belong to units, directories at and below a unit's own included; those of units without any are left out."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -130,12 +130,12 @@ def _units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
     return found
 
 
-def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], units: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]) -> tuple[Entry, ...]:
+def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], changed: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]) -> tuple[Entry, ...]:
     """Bring in what a changed unit has in the layers below: by links, as both are immutable from now on."""
     own = {entry.path for entry in entries}
     added: list[Entry] = []
     touched: set[str] = set()
-    for unit, members in units.items():
+    for unit, members in changed.items():
         if not layers or not any(entry.path in own and not entry.is_directory for entry in members):
             continue
         parent = os.path.dirname(unit)
@@ -153,7 +153,7 @@ def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], units: dict[str, 
     if not added:
         return entries
     result = sorted([*entries, *added], key=lambda entry: entry.path)
-    _restore_directories(tree, result, touched)
+    restore_directories(tree, result, touched)
     return tuple(result)
 
 
@@ -186,11 +186,11 @@ def _with_emptied_logs(tree: str, entries: tuple[Entry, ...], deleted: "Iterable
             added.append(entry)
     if not added:
         return entries
-    _restore_directories(tree, entries, {os.path.dirname(entry.path) for entry in added})
+    restore_directories(tree, entries, {os.path.dirname(entry.path) for entry in added})
     return tuple(sorted([*entries, *added], key=lambda entry: entry.path))
 
 
-def _restore_directories(tree: str, entries: "Iterable[Entry]", touched: set[str]) -> None:
+def restore_directories(tree: str, entries: "Iterable[Entry]", touched: set[str]) -> None:
     """Give directories whose content was changed here the times that the step left."""
     if touched:
         for entry in sorted([entry for entry in entries if entry.is_directory and entry.path in touched], key=lambda entry: entry.path, reverse=True):

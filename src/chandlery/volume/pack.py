@@ -14,7 +14,18 @@ from chandlery.oci.digest import Digest, from_hex
 from chandlery.values import value
 from chandlery.volume import table_check
 from chandlery.volume.table_check import bad_table
-from chandlery.volume.tree import Entry, EntryType, VersionVector, ancestors, check_format, decode_entry, decode_vector, encode_entry, encode_vector
+from chandlery.volume.tree import (
+    Entry,
+    EntryType,
+    VersionVector,
+    ancestors,
+    check_format,
+    decode_entry,
+    decode_path,
+    decode_vector,
+    encode_entry,
+    encode_vector,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +122,12 @@ class Writer:
         self._entries.append({**document, "sha256": hasher.hexdigest(), "pieces": pieces})
         if entry.size >= FRAME_BYTES:
             self._flush()
+
+    def leave_out(self, is_unwanted: "Callable[[str], bool]") -> None:
+        """Take entries that were added out of the table; nobody then finds their bytes."""
+        gone = {entry["path"]: decode_path(entry["path"]) for entry in self._entries if is_unwanted(decode_path(entry["path"]))}
+        self._entries = [entry for entry in self._entries if entry["path"] not in gone]
+        self.left_out.extend(gone.values())
 
     def finish(self, by: VersionVector) -> PackRef:
         """Write the table and close the file; how a head names the pack."""

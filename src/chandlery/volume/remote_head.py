@@ -4,6 +4,8 @@ Packs of any number of heads can be united in any order: at each path the larger
 larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them.
 """
 
+from functools import reduce
+
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
 from chandlery.values import value
@@ -35,16 +37,17 @@ class Seen:
 
     head: RemoteHead
     names: tuple[HeadName, ...]
+    heads: tuple[RemoteHead, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def read_all(remote: "VolumeRemote") -> Seen:
     """Every head, united. One that disappears while it is read was absorbed by another that has appeared: then they are listed again."""
     for _ in range(_ROUNDS):
-        united, names, warnings, is_stable = RemoteHead(), [], [], True
+        heads, names, warnings, is_stable = [], [], [], True
         for name in remote.heads():
             try:
-                united = _united(united, decode(remote.read_head(name)))
+                heads.append(decode(remote.read_head(name)))
                 names.append(name)
             except NotFound:
                 is_stable = False
@@ -52,7 +55,7 @@ def read_all(remote: "VolumeRemote") -> Seen:
                 warnings.append(f"{name.slot} of {remote.name}: {broken}")
         if is_stable:
             break
-    return Seen(united, tuple(names), tuple(warnings))
+    return Seen(reduce(_united, heads, RemoteHead()), tuple(names), tuple(heads), tuple(warnings))
 
 
 def encode(head: RemoteHead) -> bytes:

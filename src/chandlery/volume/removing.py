@@ -55,6 +55,16 @@ def trim(store: "Store", key: VolumeKey, choose: "Choose") -> TrimPlan:
     return rewritten(store, shared_id(store, key), act)
 
 
+def leave_out(store: "Store", volume_id: str, paths: "Collection[str]") -> None:
+    """Show these paths no more, here: others of the same names won. Raises StoreError volume.unknown, volume.busy."""
+
+    def act(row: VolumeRow, attachment: "Attachment") -> bool | None:
+        layer, _ = folding.folded_layer(store, attachment, row, 0, without=paths)
+        return folding.swap(store, row, layer, 0) or None
+
+    rewritten(store, volume_id, act)
+
+
 def would_trim(store: "Store", key: VolumeKey, choose: "Choose") -> TrimPlan:
     """What `trim` would remove. Raises StoreError volume.unknown."""
     return looked_at(store, shared_id(store, key), lambda row, _: choose(uses(store, row)))

@@ -12,18 +12,19 @@ from chandlery.content.race import reach
 from chandlery.errors import NoSpace, StoreError
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
-from chandlery.volume import attaching, committing, fetch, materialise, pack, remote_head
+from chandlery.volume import attaching, committing, fetch, materialise, pack, reconciling, remote_head, removing
+from chandlery.volume.adapters import known
 from chandlery.volume.head import FIND, FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import merge, view
 from chandlery.volume.pack import PackRef, Table
 from chandlery.volume.remote_head import RemoteHead
 from chandlery.volume.sharing_rules import forms_of, may_share
-from chandlery.volume.tree import EMPTY_VECTOR, Entry, EntryType, Generation, VersionVector, ancestors
+from chandlery.volume.tree import EMPTY_VECTOR, Entry, EntryType, Generation, Version, VersionVector, ancestors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
     from chandlery.content.session import Session
@@ -71,7 +72,7 @@ def pull(store: "Store", remote: "VolumeRemote", key: VolumeKey) -> PullReport:
         tables, problems = fetch.read_tables(remote, [item for item in seen.head.packs if not item.by <= vector])
         warnings = [*seen.warnings, *problems]
         with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
-            merged = _merge_in(store, session, remote, volume_id, seen.head, tables, warnings)
+            merged = _merge_in(store, session, remote, volume_id, seen, _visible(tables, key.scope), warnings)
             return replace(merged, heads=len(seen.names), vector=seen.head.vector)
 
 
@@ -91,9 +92,10 @@ def publish(
     if not rows:
         return PublishReport()
     seen = remote_head.read_all(remote)
-    if len(seen.head.packs) >= _MANY_PACKS:
-        # to be replaced by one that holds everything, which must be here for that
+    if len(seen.head.packs) >= _MANY_PACKS or _is_contested(store, remote, volume_row(rows[0]).id, seen):
+        # to be replaced by one that holds everything, which must be here for that; or nobody would merge the indexes of both
         pull(store, remote, key)
+        seen = remote_head.read_all(remote)
     with store.begin() as session:
         found = attaching.hold_head(store, session, volume_row(rows[0]).id)
         if found is None:
@@ -121,6 +123,13 @@ class _Source:
         self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
         self._shown = materialise.shown([materialise.read_table(directory) for directory in directories])
 
+    def entries(self) -> dict[str, Entry]:
+        return {path: entry for path, (entry, _) in self._shown.items()}
+
+    def files(self, paths: "Iterable[str]") -> dict[str, str]:
+        """Where those of the paths are that the volume shows."""
+        return {path: f"{self._trees[self._shown[path][1]]}/{path}" for path in paths if path in self._shown}
+
     def beyond(self, vector: VersionVector, rule: "MayShare") -> "Iterator[tuple[Entry, str]]":
         """The entries that may leave and that `vector` doesn't cover, with what is above them; and the files they are in."""
         failed = {step for layer in self.head.layers for step in layer.failed}
@@ -146,6 +155,8 @@ def _publish(
             is_file = entry.type is EntryType.FILE
             files += is_file
             writer.add(entry, partial(_open, file) if is_file else None)
+        if torn := {unit for path in writer.left_out if (unit := known.unit_of(path))}:
+            writer.leave_out(lambda path: known.unit_of(path) in torn)
         by = VersionVector(tuple([(slot, count) for slot, count in source.head.vector.seen if count > before.count(slot)]))
         made = writer.finish(by)
     finally:
@@ -181,35 +192,76 @@ def _open(path: str) -> "BinaryIO":
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
+def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: remote_head.Seen) -> bool:
+    """Whether somebody published, since the last pull, another version of an index that was changed here."""
+    with store.begin() as session:
+        found = attaching.hold_head(store, session, volume_id)
+        if found is None:
+            return False
+        row, attachment = found
+        try:
+            new = [item for item in seen.head.packs if not item.by <= row.head.vector]
+            tables = _visible(fetch.read_tables(remote, new)[0], row.key.scope) if new else {}
+            return bool(tables) and bool(reconciling.competing(row.head, _Source(store, row).entries(), seen.heads, tables))
+        finally:
+            attachment.release()
+
+
+def _visible(tables: "dict[PackRef, Table]", scope: str) -> "dict[PackRef, Table]":
+    """Tables without what the projects of other scopes made themselves."""
+    return {item: replace(table, entries=tuple([entry for entry in table.entries if entry.only_in in ("", scope)])) for item, table in tables.items()}
+
+
 def _merge_in(
-    store: "Store", session: "Session", remote: "VolumeRemote", volume_id: str, theirs: RemoteHead, tables: "dict[PackRef, Table]", warnings: list[str]
+    store: "Store", session: "Session", remote: "VolumeRemote", volume_id: str, seen: remote_head.Seen, tables: "dict[PackRef, Table]", warnings: list[str]
 ) -> PullReport:
+    theirs = seen.head
     found = attaching.hold_head(store, session, volume_id)
     if found is None:
         return PullReport(warnings=tuple(warnings))
     row, attachment = found
     try:
-        directories = [attaching.layer_directory(store, volume_id, layer.name) for layer in row.head.layers]
-        mine = {path: entry for path, (entry, _) in materialise.shown([materialise.read_table(layer) for layer in directories]).items()}
-        # what a project made itself is for its own branch
-        sources = {entry: item for item, table in tables.items() for entry in table.entries if entry.only_in in ("", row.key.scope)}
-        wanted = _wanted(row.head, mine, theirs, sources)
+        source = _Source(store, row)
+        mine = source.entries()
+        contested = reconciling.competing(row.head, mine, seen.heads, tables)
+        wanted, shown = _wanted(row.head, mine, theirs, tables, contested)
+        contested = {path: found for path, found in contested.items() if all(above in shown for above in (*ancestors(path), path))}
+        wanted, alien = reconciling.with_whole_units(wanted, mine, shown)
         _check_room(store, wanted)
         new = f"{session.scratch('r')}/l"
         os.mkdir(new, 0o700)
         attachment.hold(new)
-        fetched = fetch.build_tree(remote, wanted, tables, f"{new}/{materialise.TREE}")
-        lacking = [*fetched.missing, *(item for item in theirs.packs if item not in tables and not item.by <= row.head.vector)]
-        vector = _complete(row.head.vector, theirs, lacking)
-        _put_on_top(store, row, fetched.entries, new, vector, theirs)
+        tree = f"{new}/{materialise.TREE}"
+        fetched = fetch.build_tree(remote, wanted, tables, tree)
+        entries = reconciling.without_torn_units(tree, fetched.entries, wanted)
+        indexes = reconciling.contents(remote, contested, tables, shown, source.files(contested), session.scratch("i"))
+        unread = [item for item in theirs.packs if item not in tables and not item.by <= row.head.vector]
+        vector = _complete(row.head.vector, theirs, [*fetched.missing, *indexes.missing, *unread])
+        version = _next_version(store, row.head, theirs, vector)
+        if indexes.merged:
+            entries = reconciling.written(tree, entries, indexes.merged, shown, version)
+            vector = vector.advanced(version.slot, version.sequence)
+        _put_on_top(store, row, entries, new, vector, version)
+        if alien:
+            removing.leave_out(store, volume_id, alien)
         files = [entry for entry in fetched.entries if not entry.is_directory]
-        return PullReport(len(files), sum(entry.size for entry in files), warnings=(*warnings, *fetched.warnings))
+        return PullReport(len(files), sum(entry.size for entry in files), warnings=(*warnings, *fetched.warnings, *indexes.warnings))
     finally:
         attachment.release()
 
 
-def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, sources: "dict[Entry, PackRef]") -> "dict[str, tuple[Entry, PackRef | None]]":
-    """What the merge of both sides shows and this machine lacks, with the directories above it."""
+def _next_version(store: "Store", head: Head, theirs: RemoteHead, vector: VersionVector) -> Version:
+    """What this store writes next, above all that either side has. Somebody else may go under its slot: a copy, which must not be taken for it."""
+    is_copied = theirs.vector.count(head.slot) > head.vector.count(head.slot)
+    slot = fresh_slot() if is_copied else slot_of(head, store.home)
+    return Version(max(head.lamport, theirs.lamport) + 1, slot, vector.count(slot) + 1)
+
+
+def _wanted(
+    head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "dict[PackRef, Table]", contested: "Iterable[str]"
+) -> "tuple[dict[str, tuple[Entry, PackRef | None]], dict[str, Entry]]":
+    """What the merge of both sides shows and this machine lacks, with the directories above it and above what is contested; and all that is shown."""
+    sources = {entry: item for item, table in tables.items() for entry in table.entries}
     registers: dict[str, set[Entry]] = {}
     for entry in sources:
         registers.setdefault(entry.path, set()).add(entry)
@@ -218,8 +270,8 @@ def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, sources: "
     shown = view(merge(ours, other))
     chosen = {path for path, entry in shown.items() if entry in sources and _lacks(mine.get(path), entry)}
     chosen = {path for path in chosen if all(above in shown for above in ancestors(path))}
-    chosen.update(above for path in tuple(chosen) for above in ancestors(path))
-    return {path: (shown[path], sources.get(shown[path])) for path in chosen}
+    chosen.update(above for path in (*chosen, *contested) for above in ancestors(path) if above in shown)
+    return {path: (shown[path], sources.get(shown[path])) for path in chosen}, shown
 
 
 def _check_room(store: "Store", wanted: "dict[str, tuple[Entry, PackRef | None]]") -> None:
@@ -240,7 +292,8 @@ def _complete(vector: VersionVector, theirs: RemoteHead, lacking: list[PackRef])
     return vector.joined(VersionVector(tuple([(slot, count) for slot, count in theirs.vector.seen if slot not in held_back])))
 
 
-def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, theirs: RemoteHead) -> None:
+def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, version: Version) -> None:
+    """`version` is this store's next, whether it wrote something under it or not."""
     layers: tuple[Layer, ...] = ()
     if any(not entry.is_directory for entry in entries) or (entries and not row.head.layers):
         materialise.write_table(new, entries)
@@ -252,7 +305,6 @@ def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new:
     with store.db.transaction(durable=False) as tx:
         head = volume_row(tx.execute(FIND_BY_ID, (row.id,))[0]).head
         # the commit lock is held: only a fold can have come in between, which changes no content
-        after = replace(head, number=head.number + 1, vector=vector, lamport=max(head.lamport, theirs.lamport), layers=(*head.layers, *layers))
-        # somebody else goes under this store's slot: a copy of it, which must not be taken for it
-        is_copied = theirs.vector.count(head.slot) > head.vector.count(head.slot)
-        advance(tx, row.id, head, replace(after, slot=fresh_slot() if is_copied else slot_of(head, store.home), home=store.home))
+        lamport = version.lamport if vector.covers(version) else version.lamport - 1
+        after = replace(head, number=head.number + 1, vector=vector, lamport=lamport, layers=(*head.layers, *layers))
+        advance(tx, row.id, head, replace(after, slot=version.slot, home=store.home))

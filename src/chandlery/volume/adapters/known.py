@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Wrapper(), Npm(), Pnpm(), Yarn(), Pip(), Uv(), Poetry(), Go(), Cargo(), Apt(), Sqlite())
 
+_INDEX = re.compile(r"(^|/)(_remote\.repositories|maven-metadata-[^/]*\.xml|list|latest)$|(^|/)(\.cache|index-v5)/")
 # where the unit depends on the file's name; everywhere else on its directory alone
 _BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2)?/")
 # one pattern for all, so that most paths cost one look
@@ -63,7 +64,7 @@ def is_complete(unit: str, member: str, files: "Files") -> bool:
 
 def is_index(path: str) -> bool:
     """Whether two versions of a file may be mergeable: only then are they read."""
-    return not unit_of(path) and any(adapter.is_index(path) for adapter in ADAPTERS)
+    return _INDEX.search(path) is not None and not unit_of(path) and any(adapter.is_index(path) for adapter in ADAPTERS)
 
 
 def merge_index(path: str, ours: bytes, theirs: bytes) -> bytes | None:
