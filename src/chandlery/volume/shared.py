@@ -202,7 +202,7 @@ def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: 
         try:
             new = [item for item in seen.head.packs if not item.by <= row.head.vector]
             tables = _visible(fetch.read_tables(remote, new)[0], row.key.scope) if new else {}
-            return bool(tables) and bool(reconciling.competing(row.head, _Source(store, row).entries(), seen.heads, tables))
+            return bool(tables) and bool(reconciling.competing(row.head, _Source(store, row, seen.head.vector).entries(), seen.heads, tables))
         finally:
             attachment.release()
 
@@ -221,7 +221,7 @@ def _merge_in(
         return PullReport(warnings=tuple(warnings))
     row, attachment = found
     try:
-        source = _Source(store, row)
+        source = _Source(store, row, EMPTY_VECTOR)
         mine = source.entries()
         contested = reconciling.competing(row.head, mine, seen.heads, tables)
         wanted, shown = _wanted(row.head, mine, theirs, tables, contested)
