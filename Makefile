@@ -4,12 +4,14 @@
 #   make test     the whole test suite
 #   make check    lint, types, import contracts
 #   make bench    speed against docker build; ARGS="--quick", ARGS="--rows copy-cold,push"
+#   make bench-farm  strategies on a farm of machines behind slow links; options: FARM_COMMITS=, FARM_STRATEGIES=, FARM_SCHEDULES=,
+#                 FARM_LINK=, FARM_RTT=, and FARM_DOCS=1 to write docs/bench-farm
 #   make clean    remove what these made in the checkout (not the store)
 
 PYTHON = .venv/bin/python
 CODE = src tests bench tools/demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-farm clean
 
 demo:
 	@tools/setup demo
@@ -29,6 +31,10 @@ check:
 bench:
 	@tools/setup bench
 	@$(PYTHON) -m bench $(ARGS)
+
+bench-farm:
+	@tools/setup bench-farm
+	@$(PYTHON) -m bench.farm
 
 clean:
 	rm -rf .venv .cache build dist src/*.egg-info bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -123,9 +123,9 @@ class Buildkit(Side):
         address = f"unix://{at}/buildkitd.sock"
         config = at / "buildkitd.toml"
         config.write_text(f'insecure-entitlements = ["network.host"]\n[registry."{registry.host}"]\n  http = true\n')
-        daemon = [_program("buildkitd"), "--root", f"{at}/data", "--addr", address, "--config", str(config), "--containerd-worker=false"]
+        daemon = [program("buildkitd"), "--root", f"{at}/data", "--addr", address, "--config", str(config), "--containerd-worker=false"]
         with process.service(daemon, log=at / "buildkitd.log", ready=["test", "-S", f"{at}/buildkitd.sock"]):
-            self._run([_program("buildx"), "create", "--name", "bench", "--driver", "remote", address], env=self._env)
+            self._run([program("buildx"), "create", "--name", "bench", "--driver", "remote", address], env=self._env)
             self.base = base
             yield
 
@@ -138,7 +138,7 @@ class Buildkit(Side):
         return self._buildx([f"--output=type=image,name={tag},push=true"])
 
     def _buildx(self, output: list[str]) -> Timed:
-        return self._run([_program("buildx"), "build", "--builder", "bench", *output, *self._last], env=self._env)
+        return self._run([program("buildx"), "build", "--builder", "bench", *output, *self._last], env=self._env)
 
     @property
     def _env(self) -> dict[str, str]:
@@ -146,9 +146,9 @@ class Buildkit(Side):
 
 
 def buildkit_available() -> bool:
-    return bool(_program("buildkitd") and _program("buildx"))
+    return bool(program("buildkitd") and program("buildx"))
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     """The path of a Go program, on the PATH or where `go install` puts it; "" where there is none."""
     return shutil.which(name) or shutil.which(name, path=str(Path.home() / "go" / "bin")) or ""

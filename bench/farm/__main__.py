@@ -1,0 +1,71 @@
+"""`make bench-farm`: one Maven project's history, built by every strategy on a farm of machines behind slow links.
+
+Options are environment variables: FARM_COMMITS, FARM_STRATEGIES, FARM_SCHEDULES, FARM_LINK, FARM_RTT (milliseconds), FARM_SEED, and FARM_DOCS=1 to put the
+table and the plot into docs/bench-farm. Everything runs in namespaces of its own (network, mounts, processes), so links, daemons, relays and mounts end
+with the run, however it ends.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.farm import builders, fixtures, network, options, report, run, servers, strategies
+from bench.report import RESULTS
+
+_INSIDE = "CHANDLERY_BENCH_INSIDE"
+DOCS = Path(__file__).parents[2] / "docs" / "bench-farm"
+_UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def main() -> int:
+    chosen = options.read()
+    if os.geteuid() != 0:
+        sys.exit("make bench-farm needs root: it makes network namespaces and mounts")
+    ground = fixtures.make()
+    if _INSIDE not in os.environ:
+        os.environ[_INSIDE] = "1"
+        os.execvp(_UNSHARE[0], [*_UNSHARE, sys.executable, "-m", "bench.farm"])
+    # the first process of a namespace meets only the signals that it handles
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    taking_part = strategies.make(list(chosen.strategies), builders.available())
+    for name in set(chosen.strategies) - {strategy.name for strategy in taking_part}:
+        print(f"{name} can't take part: its builder is not installed")
+    network.prepare()
+    work = Path(tempfile.mkdtemp(prefix="run-", dir=fixtures.FARM))
+    try:
+        with servers.running(work, ground.registry, ground.central, chosen.rtt_s) as running:
+            built = run.Farm(chosen, running, taking_part, ground, work).run()
+    finally:
+        if not os.environ.get("FARM_KEEP"):
+            shutil.rmtree(work, ignore_errors=True)
+    _save(built)
+    report.show(built, chosen)
+    if chosen.keep:
+        _document(built, chosen)
+    return 1 if any(item.failure for item in built) else 0
+
+
+def _document(built: list[run.Built], chosen: options.Options) -> None:
+    from bench.farm import plot
+
+    DOCS.mkdir(exist_ok=True)
+    machine = f"{os.cpu_count()} cores, kernel {os.uname().release}, {time.strftime('%Y-%m-%d', time.gmtime())}."
+    (DOCS / "table.md").write_text(report.markdown(built, chosen, machine))
+    plot.draw(report.rows(built, chosen), DOCS)
+    print(f"written to {DOCS.relative_to(Path.cwd())}: table.md, plot.png, plot.svg")
+
+
+def _save(built: list[run.Built]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"farm-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(json.dumps([item._asdict() for item in built], indent=1) + "\n")
+    print(f"written to {path.relative_to(Path.cwd())}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Where everything is in the farm's private network, and the command that is measured."""
+
+SERVER = "10.77.0.1"
+"""The far end of every machine's link."""
+REGISTRY = f"{SERVER}:5000"
+CENTRAL = f"http://{SERVER}:8081"
+COMPANY = f"http://{SERVER}:8082"
+MAVEN = "mvn -B -ntp clean package -U -DskipTests"
+BASE = f"{REGISTRY}/base/jdk:latest"
+JAR = "service/target/service.jar"
