@@ -26,6 +26,7 @@ from chandlery.volume.head import (
     find_or_create,
     fresh_slot,
     volume_row,
+    without_layers,
 )
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import EMPTY_VECTOR, Version
@@ -156,18 +157,11 @@ def _take_head(store: "Store", session: "Session", request: AttachRequest, insta
 
 def drop_damaged(store: "Store", found: VolumeRow, lost: list[Layer], doubtful: list[Layer]) -> None:
     """Take out of the head what is gone, and what an unclean boot left in a state that can't be proved sound."""
-    kept = []
-    for layer in found.head.layers:
-        if layer in lost:
-            continue
-        if layer in doubtful:
-            directory = layer_directory(store, found.id, layer.name)
-            if not layer.is_hashed or materialise.damaged_paths(directory):
-                continue
-            layer = replace(layer, boot_id=store.boot_id)
-        kept.append(layer)
+    unsound = [layer for layer in doubtful if not layer.is_hashed or materialise.damaged_paths(layer_directory(store, found.id, layer.name))]
+    after = without_layers(found.head, [*lost, *unsound])
+    layers = tuple([replace(layer, boot_id=store.boot_id) if layer in doubtful else layer for layer in after.layers])
     with store.db.transaction() as tx:
-        advance(tx, found.id, found.head, replace(found.head, number=found.head.number + 1, layers=tuple(kept)))
+        advance(tx, found.id, found.head, replace(after, layers=layers))
 
 
 def _prepare(attachment: Attachment, request: AttachRequest, deletions: Deletions) -> None:

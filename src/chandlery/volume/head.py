@@ -15,12 +15,13 @@ import time
 
 from chandlery.content.names import fresh_name
 from chandlery.oci import canonical
-from chandlery.values import value
+from chandlery.values import replace, value
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_format, decode_path, decode_vector, encode_path, encode_vector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from chandlery.content.database import Transaction
@@ -79,6 +80,15 @@ class VolumeRow:
     instance: int
     head: Head
     last_used_at: float
+
+
+def without_layers(head: Head, gone: "Collection[Layer]") -> Head:
+    """The next generation, without layers that are lost: it claims nothing of the deltas that they held any of, so that a remote which has those is asked
+    again. A slot's numbers are not given twice: who has lost some of its own goes on under another name."""
+    slots = {slot for layer in gone for slot, _ in layer.by.seen}
+    vector = VersionVector(tuple([(slot, count) for slot, count in head.vector.seen if slot not in slots]))
+    layers = tuple([layer for layer in head.layers if layer not in gone])
+    return replace(head, number=head.number + 1, layers=layers, vector=vector, slot=fresh_slot() if head.slot in slots else head.slot)
 
 
 _SELECT = """SELECT volume.id, scope, name, platform, instance, last_used_at, head, document

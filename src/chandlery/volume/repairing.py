@@ -8,7 +8,7 @@ import os
 from chandlery.linux.atomic import remove_if_there
 from chandlery.values import replace, value
 from chandlery.volume import attaching, committing, folding, materialise, removing
-from chandlery.volume.head import Head, Layer, VolumeRow, advance, fresh_slot
+from chandlery.volume.head import Layer, VolumeRow, advance, fresh_slot, without_layers
 from chandlery.volume.objects import Objects, is_object, key_of, sha256_of
 from chandlery.volume.tree import VersionVector
 
@@ -42,7 +42,7 @@ def repair(store: "Store", volume_id: str, damage: "tuple[Damage, ...]", fetch: 
     def act(row: VolumeRow, attachment: "Attachment") -> Repaired | None:
         if lost:
             gone = [layer for layer in row.head.layers if layer.name in lost]
-            head = _without(row, gone)
+            head = without_layers(row.head, gone)
             with store.db.transaction() as tx:
                 if not advance(tx, row.id, row.head, head):
                     return None
@@ -90,18 +90,6 @@ def _put(store: "Store", row: VolumeRow, layer: Layer, slots: set[str]) -> bool:
             if advance(tx, row.id, head, replace(head, number=head.number + 1, vector=vector, slot=slot)):
                 return True
     return True
-
-
-def _without(row: VolumeRow, gone: list[Layer]) -> Head:
-    slots = {slot for layer in gone for slot, _ in layer.by.seen}
-    head = row.head
-    return replace(
-        head,
-        number=head.number + 1,
-        layers=tuple([layer for layer in head.layers if layer not in gone]),
-        vector=VersionVector(tuple([(slot, count) for slot, count in head.vector.seen if slot not in slots])),
-        slot=fresh_slot() if head.slot in slots else head.slot,
-    )
 
 
 def _forget_objects(store: "Store", damaged: "list[Entry]") -> None:

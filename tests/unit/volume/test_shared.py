@@ -1,8 +1,10 @@
 """Two stores share a volume through a directory or a registry."""
 
 import os
+import shutil
 
 import pytest
+from tests.fakes.machine import Machine
 from tests.fakes.registry import FakeRegistry
 
 from chandlery.content.store import Store
@@ -223,3 +225,14 @@ def test_a_hundred_writers_leave_few_heads_and_packs(tmp_path):
     with Store.open(str(tmp_path / "fresh")) as fresh:
         assert shared.pull(fresh, remote, KEY).warnings == ()
         assert content(fresh) == expected
+
+
+def test_a_layer_that_vanished_is_fetched_again(remote, tmp_path):
+    with Machine(tmp_path / "one", remote) as one, Machine(tmp_path / "two", remote) as two:
+        one.build({"a": b"1"})
+        two.build({"b": b"2"})
+        lost = Volumes(two.store).list()[0].directories[0]
+        shutil.rmtree(lost)
+        assert two.build({"c": b"3"}) == {"b": b"2"}
+        assert two.build({"d": b"4"}) == {"a": b"1", "b": b"2", "c": b"3"}
+        assert one.sees() == {"a": b"1", "b": b"2", "c": b"3", "d": b"4"}
