@@ -52,7 +52,7 @@ def _add_inputs(parser: "Parser") -> None:
     parser.one("-f", "--file", help='name of the Dockerfile (default "PATH/Dockerfile"), - for stdin', metavar="FILE", dest="file")
     parser.one("--target", help="the stage to build", metavar="STAGE")
     parser.many("--build-arg", help="set a build-time variable; without a value, from the environment", metavar="KEY[=VALUE]")
-    parser.many("--build-context", help="an additional context: a directory, docker-image://REF or oci-layout://PATH[@DIGEST]", metavar="NAME=VALUE")
+    parser.many("--build-context", help="an additional context: a directory, docker-image://REF[,optional] or oci-layout://PATH[@DIGEST]", metavar="NAME=VALUE")
     parser.many("--label", help="set metadata of the image", metavar="KEY=VALUE")
     parser.many("--platform", help="the target platform (only this machine's yet)", metavar="OS/ARCH")
     parser.many("--secret", help="a secret to lend to steps: id=NAME[,src=FILE|,env=VARIABLE]", metavar="SPEC")

@@ -39,7 +39,11 @@ def named_directories(request: BuildRequest) -> dict[str, str]:
 
 def _named_context(name: str, location: str) -> NamedContext:
     if location.startswith("docker-image://"):
-        return NamedContext("image", location.removeprefix("docker-image://"))
+        text, _, option = location.removeprefix("docker-image://").partition(",")
+        if option not in ("", "optional"):
+            hint = "write docker-image://REF, or docker-image://REF,optional for an image that needn't be there"
+            raise RequestError(f"--build-context {name}: {option!r} is not understood", code="request.bad-context", hint=hint)
+        return NamedContext("image", text, is_optional=option == "optional")
     if location.startswith("oci-layout://"):
         return NamedContext("oci-layout", location.removeprefix("oci-layout://"))
     if location.startswith(("http://", "https://", "git://", "git@", "ssh://")) or location.endswith(".git"):

@@ -10,6 +10,7 @@ from chandlery.cli.arguments import parse
 from chandlery.cli.build_request import to_request
 from chandlery.cli.settings import trusting
 from chandlery.config import Settings
+from chandlery.engine.lowering import lower_options
 from chandlery.engine.request import BuildRequest, Output, OutputKind
 from chandlery.errors import RequestError
 from chandlery.graph.op import Network
@@ -163,3 +164,19 @@ def test_an_output_may_name_its_registry_insecure():
     made = request("-t", "registry.lan:5000/app", "-o", "type=registry,registry.insecure=true")
     assert trusting(made, Settings({}, "/")).insecure_registries == ("registry.lan:5000",)
     assert trusting(request("-t", "registry.lan:5000/app", "--push"), Settings({}, "/")).insecure_registries == ()
+
+
+def test_caches_of_dependencies_are_checked_and_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    made = request("--deps-cache", "tar:share", "--deps-cache", "dir:/npm,target=/root/.npm")
+    assert made.deps_caches == (f"tar:{tmp_path}/share,target=/root/.m2", "dir:/npm,target=/root/.npm")
+    assert refusal("--deps-cache", "/share") == "request.bad-deps-cache"
+    assert refusal("--deps-cache=tar:/a", "--deps-cache=tar:/b") == "request.bad-deps-cache"
+
+
+def test_an_image_as_a_context_may_be_optional():
+    contexts = dict(lower_options(request("--build-context", "a=docker-image://x", "--build-context", "b=docker-image://x,optional")).contexts)
+    assert (contexts["a"].is_optional, contexts["b"].is_optional) == (False, True)
+    with pytest.raises(RequestError) as raised:
+        lower_options(request("--build-context", "a=docker-image://x,perhaps"))
+    assert raised.value.code == "request.bad-context"

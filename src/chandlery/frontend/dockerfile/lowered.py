@@ -11,10 +11,11 @@ from chandlery.values import value
 @value
 class NamedContext:
     """What --build-context NAME= means: `kind` "local" (a directory that the engine knows by the name), "image" (`text` is a
-    reference, or "scratch") or "oci-layout" (`text` is PATH[:tag][@digest])."""
+    reference, or "scratch") or "oci-layout" (`text` is PATH[:tag][@digest]). An optional image that can't be had is as if it weren't given."""
 
     kind: str
     text: str = ""
+    is_optional: bool = False
 
 
 @value
