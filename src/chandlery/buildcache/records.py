@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chandlery.content.database import Transaction
 
 USE_RESOLUTION_S = 600.0
+_RECENT = 500
 _COLUMNS = "key, op_digest, document, layers, name, created_at, duration_s, size_bytes, observed"
 
 
@@ -28,6 +29,7 @@ class RecordStore:
     def __init__(self, store: Store, session: Session, *, limits: AgeLimits = NO_LIMITS) -> None:
         self._limits = limits
         self._outdated: set[Digest] = set()
+        self._refused: dict[Digest, str] = {}
         self._db = store.db
         self._layout = store.layout
         self._session = session
@@ -43,10 +45,12 @@ class RecordStore:
             record = _decode(rows[0])
             if not self._limits.allow(record.created_at_s, record.own_observed if on_same_inputs else record.observed, time.time()):
                 self._outdated.add(key)
+                self._refused[key] = "its record is too old" if not self._limits.allow(record.created_at_s, (), time.time()) else _too_old(record)
                 return None
             snapshots = sorted({layer.snapshot for layer in record.result.layers if layer.snapshot})
             if not self._are_there(tx, snapshots):
                 tx.execute("DELETE FROM step_record WHERE key = ?", (str(key),))
+                self._refused[key] = "files of its record are gone"
                 return None
             self._session.lease(tx, "record", str(key))
             self._session.lease(tx, "snapshot", *snapshots)
@@ -95,6 +99,33 @@ class RecordStore:
         """Records of the same operation on whatever inputs, newest first."""
         rows = self._db.read(f"SELECT {_COLUMNS} FROM step_record WHERE op_digest = ? ORDER BY created_at DESC LIMIT ?", (str(op_digest), limit))
         return [_decode(row) for row in rows]
+
+    def why_not(self, key: Digest) -> str:
+        """Why a record that is there, or was, did not answer in this build; "" where there was none."""
+        return self._refused.get(key, "")
+
+    def earlier(self, op_digest: Digest, name: str) -> list[StepRecord]:
+        """Records that other builds made of the same operation, else under the same name: some of the newest."""
+        rows = self._db.read(
+            f"SELECT {_COLUMNS} FROM step_record WHERE op_digest = ? AND kind = 'chain' AND build_id <> ? ORDER BY created_at DESC LIMIT 8",
+            (str(op_digest), self._session.id),
+        )  # fmt: skip
+        return [_decode(row) for row in rows] or self._recent("name = ?1", name)
+
+    def earlier_at(self, place: str) -> list[StepRecord]:
+        """Records that other builds made of steps whose names begin like that: some of the newest."""
+        return self._recent("substr(name, 1, length(?1)) = ?1", place) if place else []
+
+    def _recent(self, condition: str, text: str) -> list[StepRecord]:
+        """Of the latest ones only, because no index helps here."""
+        recent = f"SELECT {_COLUMNS}, kind, build_id FROM step_record ORDER BY rowid DESC LIMIT {_RECENT}"
+        rows = self._db.read(f"SELECT {_COLUMNS} FROM ({recent}) WHERE {condition} AND kind = 'chain' AND build_id <> ?2 LIMIT 8", (text, self._session.id))
+        return [_decode(row) for row in rows]
+
+
+def _too_old(record: StepRecord) -> str:
+    oldest = min(record.observed, key=lambda item: item.checked_at_s)
+    return f"what it looked up may have changed: {oldest.kind} {oldest.url}"
 
 
 def _decode(row: "tuple[Any, ...]") -> StepRecord:

@@ -113,6 +113,7 @@ def _add_outputs(parser: "Parser") -> None:
     parser.one("--iidfile", help="write the image id to a file", metavar="FILE")
     parser.one("--metadata-file", help="write the result's metadata to a file", metavar="FILE")
     parser.one("--progress", help="how to show the build: auto, tty, plain, quiet or rawjson", metavar="MODE")
+    parser.flag("--explain", help="say at the end why each step ran that wasn't found in a cache")
     parser.flag("-q", "--quiet", help="print the image id alone, at the end", dest="quiet")
     parser.one("--root", help="the store's directory", metavar="DIR")
 
@@ -143,8 +144,19 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
         display.close(None)
         raise
     display.close(result)
+    if arguments.explain:
+        _explain(result)
     _write_results(arguments, request, result)
     return 0
+
+
+def _explain(result: "BuildResult") -> None:
+    import sys
+
+    from chandlery.cli.display.summary import missed_lines
+
+    for line in missed_lines(result) or ["every step was found in a cache, or never ran before"]:
+        print(f"missed {line}", file=sys.stderr)
 
 
 def _name_root(error: ChandleryError, root: str) -> None:

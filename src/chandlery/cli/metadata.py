@@ -33,6 +33,7 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
                 "key": step.key, "detail": step.detail,
             }
             | ({"cache": dict(step.origin)} if step.origin else {})
+            | ({"missed": step.missed} if step.missed else {})
             | ({"observed": [_observed(item) for item in step.observed]} if step.observed else {})
             for step in result.steps
         ],

@@ -27,7 +27,7 @@ from chandlery.engine.tools import Tools
 from chandlery.engine.volatility import Volatility
 from chandlery.engine.workshop import Workshop, patience_s
 from chandlery.errors import ChandleryError, InputError
-from chandlery.events import BuildFinished, BuildStarted, EventSink
+from chandlery.events import BuildFinished, BuildStarted, EventSink, Outcome
 from chandlery.frontend.dockerfile.excerpt import render
 from chandlery.frontend.dockerfile.instructions import Dockerfile
 from chandlery.frontend.dockerfile.lowered import ImageReference, Lowered
@@ -158,6 +158,10 @@ class _Build:
             if caches is not None:
                 caches.export(forms, lambda key: _recorded(key, records, sharing), origins)
         contexts.save()
+        if any(outcome.key and outcome.outcome == Outcome.DONE for outcome in self._book.outcomes):
+            from chandlery.engine.misses import Misses
+
+            self._book.outcomes = Misses(graph, solver.keys, records, tools.store.db, contexts, solver.is_fresh).explained(self._book.outcomes)
         return self._result(exports)
 
     def _exports(

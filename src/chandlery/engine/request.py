@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Pairs = tuple[tuple[str, str], ...]
 DEFAULT_PUBLISH_TIMEOUT_S = 10.0
 DEFAULT_VOLATILE_MAX_AGE_S = 3600.0
+NEVER_RAN, RUN_ANEW = "no earlier run of it is known here", "it was to run anew"
 
 
 class OutputKind(StrEnum):
@@ -135,7 +136,7 @@ class BuildRequest:
 @value
 class StepOutcome:
     """One line of the summary: `outcome` as in events.Outcome; `key` is the step's cache key; `origin` says where a hit came from: from, scope, writer,
-    age_s, bytes. `observed` are the mutable names that the step's result stands on."""
+    age_s, bytes. `observed` are the mutable names that the step's result stands on; `missed` says why it ran."""
 
     step: int
     name: str
@@ -146,6 +147,7 @@ class StepOutcome:
     detail: str = ""
     origin: Pairs = ()
     observed: tuple[Observation, ...] = ()
+    missed: str = ""
 
 
 @value

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _S_IFDIR = modes.S_IFDIR
 _NEAREST = 3
+_FINGERPRINT_BYTES = 8
 
 
 class LocalContext:
@@ -104,6 +105,22 @@ class LocalContext:
                 raise self._missing(sources, allows_wildcards=allows_wildcards) from error
             finally:
                 self.save()
+
+    def fingerprints(self, sources: tuple[str, ...], *, allows_wildcards: bool, most: int) -> "dict[str, str] | None":
+        """For each file that the sources select, what changes with its content or mode; None where they are more than `most`. After `digest`."""
+        found: dict[str, str] = {}
+        with self._lock:
+            for path in [match.path for source in sources for match in select(self, source, allows_wildcards=allows_wildcards)]:
+                is_directory = not path or self._is_directory(path)
+                for directory in self._below(path) if is_directory else [self._list(path.rpartition("/")[0])]:
+                    stats = STAT.iter_unpack(directory.stats)
+                    for at, (name, stat) in enumerate(zip(directory.names, stats, strict=True)):
+                        if is_directory or join(directory.path, name) == path:
+                            digest = directory.hashes[at * len(UNKNOWN) : at * len(UNKNOWN) + _FINGERPRINT_BYTES]
+                            found[join(directory.path, name)] = f"{digest.hex()}{stat[5]:o}"
+                    if len(found) > most:
+                        return None
+        return found
 
     def read_file(self, path: str, max_bytes: int) -> bytes:
         """A file's content whether it is excluded or not (the Dockerfile, the ignore file); links are followed inside the root.

@@ -7,6 +7,7 @@ from chandlery.cli.amounts import size_text
 from chandlery.cli.display.output_text import harmless
 from chandlery.cli.display.palette import COLOURLESS, Palette
 from chandlery.cli.display.tally import StepView, Tally
+from chandlery.engine.request import NEVER_RAN, RUN_ANEW
 from chandlery.events import Outcome
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
     if result is not None and result.cache is not None:
         lines += _cache(result.cache)
     if result is not None:
-        lines += _volatile(result)
+        lines += [f" missed  {line}" for line in missed_lines(result)[:1]] + _volatile(result)
     if lists_steps:
         lines += _steps(tally, now_s)
     lines += [palette.paint(palette.warning, f" warning {harmless(text)}") for text in tally.warnings]
@@ -55,6 +56,12 @@ def _cache(cache: "CacheReport") -> list[str]:
     if cache.unpublished:
         lines.append(f" not shared: {'; '.join(harmless(name) for name in cache.unpublished)}")
     return lines
+
+
+def missed_lines(result: "BuildResult") -> list[str]:
+    """Why steps ran, in their order, where more is known than that they never had or were to."""
+    told = [step for step in result.steps if step.missed not in ("", NEVER_RAN, RUN_ANEW)]
+    return [f"{_cut(harmless(step.name))}: {harmless(step.missed)}" for step in told]
 
 
 def _volatile(result: "BuildResult") -> list[str]:
@@ -99,8 +106,11 @@ def _steps(tally: Tally, now_s: float) -> list[str]:
 
 
 def _name(step: StepView) -> str:
-    name = harmless(step.name)
-    cut = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    cut = _cut(harmless(step.name))
     moved = f" ({size_text(step.bytes_moved)} moved)" if step.bytes_moved else ""
     ended = {Outcome.FAILED: "  failed", Outcome.CANCELLED: "  cancelled"}.get(step.outcome or Outcome.DONE, "")
     return cut + moved + ended
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
