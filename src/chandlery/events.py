@@ -70,6 +70,24 @@ class StepFinished:
 
 
 @value
+class VolumeUsed:
+    """What a step had of a cache volume, in files and bytes: `served` was there and was read (-1: the step could not be watched), `fetched` came from
+    other machines for it, `added` is what the step put there or changed. `generation` is the volume's afterwards."""
+
+    step: int
+    name: str
+    at_s: float
+    scope: str = ""
+    served_files: int = -1
+    served_bytes: int = -1
+    fetched_files: int = 0
+    fetched_bytes: int = 0
+    added_files: int = 0
+    added_bytes: int = 0
+    generation: int = 0
+
+
+@value
 class Warned:
     """Something the user should know that doesn't stop the build; `code` is stable, `step` 0 where there is none."""
 
@@ -86,7 +104,7 @@ class BuildFinished:
     error_code: str = ""
 
 
-Event = BuildStarted | StepStarted | StepLog | StepProgress | StepFinished | Warned | BuildFinished
+Event = BuildStarted | StepStarted | StepLog | StepProgress | StepFinished | VolumeUsed | Warned | BuildFinished
 EventSink = Callable[[Event], None]
 
 

@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.buildcache.record import Observation
     from chandlery.engine.request import BuildRequest, BuildResult
+    from chandlery.events import VolumeUsed
 
 
 def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, object]":
@@ -35,6 +36,7 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
             | ({"cache": dict(step.origin)} if step.origin else {})
             | ({"missed": step.missed} if step.missed else {})
             | ({"observed": [_observed(item) for item in step.observed]} if step.observed else {})
+            | ({"volumes": [_volume(use) for use in step.volumes]} if step.volumes else {})
             for step in result.steps
         ],
     }  # fmt: skip
@@ -60,3 +62,13 @@ def _observed(item: "Observation") -> "dict[str, object]":
     """A mutable name that a step's result stands on; "of" names the step that resolved it, where that was another one."""
     document: dict[str, object] = {"kind": item.kind, "url": item.url, "validator": item.validator, "checked_at": round(item.checked_at_s, 3)}
     return document | {"of": item.of} if item.of else document
+
+
+def _volume(use: "VolumeUsed") -> "dict[str, object]":
+    """What a step had of a volume; `served` is None where the step could not be watched."""
+    is_known = use.served_files >= 0
+    return {
+        "name": use.name, "scope": use.scope, "generation": use.generation,
+        "files_served": use.served_files if is_known else None, "bytes_served": use.served_bytes if is_known else None,
+        "files_fetched": use.fetched_files, "bytes_fetched": use.fetched_bytes, "files_added": use.added_files, "bytes_added": use.added_bytes,
+    }  # fmt: skip

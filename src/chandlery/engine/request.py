@@ -6,6 +6,7 @@ After the request exists nobody reads flags or the environment: the command line
 from enum import StrEnum
 
 from chandlery.buildcache.record import Observation
+from chandlery.events import VolumeUsed
 from chandlery.graph.op import Network
 from chandlery.linux.cgroup import UNLIMITED, Limits
 from chandlery.runtime.process import Ulimit
@@ -136,7 +137,7 @@ class BuildRequest:
 @value
 class StepOutcome:
     """One line of the summary: `outcome` as in events.Outcome; `key` is the step's cache key; `origin` says where a hit came from: from, scope, writer,
-    age_s, bytes. `observed` are the mutable names that the step's result stands on; `missed` says why it ran."""
+    age_s, bytes. `observed` are the mutable names that the step's result stands on; `missed` says why it ran; `volumes` what it had of each cache volume."""
 
     step: int
     name: str
@@ -148,6 +149,7 @@ class StepOutcome:
     origin: Pairs = ()
     observed: tuple[Observation, ...] = ()
     missed: str = ""
+    volumes: tuple[VolumeUsed, ...] = ()
 
 
 @value

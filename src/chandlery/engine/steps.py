@@ -10,11 +10,13 @@ from chandlery.buildcache.record import Observation
 from chandlery.engine.request import Pairs, StepOutcome
 from chandlery.engine.stop_flag import StopFlag
 from chandlery.errors import Cancelled
-from chandlery.events import EventSink, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
+from chandlery.events import EventSink, Outcome, StepFinished, StepLog, StepProgress, StepStarted, VolumeUsed, Warned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from chandlery.volume.history import StepUse
 
 
 class Step:
@@ -28,6 +30,7 @@ class Step:
         self.started_at_s = time.time()
         self.bytes_moved = 0
         self.log_tail = b""
+        self.volumes: list[VolumeUsed] = []
 
     def log(self, stream: int, data: bytes) -> None:
         self.log_tail = (self.log_tail + data)[-TAIL_BYTES:]
@@ -41,6 +44,16 @@ class Step:
     def moved(self, size_bytes: int) -> None:
         """Count bytes that crossed the network for this step."""
         self.bytes_moved += size_bytes
+
+    def used_volume(self, scope: str, use: "StepUse") -> None:
+        """Report what the step had of a cache volume of that scope."""
+        self.volumes.append(
+            VolumeUsed(
+                self.number, use.volume, time.time(), scope, use.served_files, use.served_bytes, use.fetched_files, use.fetched_bytes, use.added_files,
+                use.added_bytes, use.generation,
+            )
+        )  # fmt: skip
+        self._book.sink(self.volumes[-1])
 
     def warn(self, code: str, message: str) -> None:
         self._book.warn(code, message, step=self.number)
@@ -81,7 +94,12 @@ class StepBook:
     ) -> None:
         now = time.time()
         error_code, error_message = ("", "") if failure is None else (getattr(failure, "code", "internal"), str(failure))
-        self.outcomes.append(StepOutcome(step.number, step.name, str(outcome), now - step.started_at_s, step.bytes_moved, step.key, detail, origin, observed))
+        seconds = now - step.started_at_s
+        self.outcomes.append(
+            StepOutcome(
+                step.number, step.name, str(outcome), seconds, step.bytes_moved, step.key, detail, origin, observed, volumes=tuple(step.volumes)
+            )
+        )  # fmt: skip
         self.sink(StepFinished(step.number, outcome, now, detail, step.bytes_moved, error_code, error_message))
 
     def during(self, name: str, work: "Callable[[Step], T]") -> "T":

@@ -16,6 +16,7 @@ SYS_FSOPEN = 430
 SYS_FSCONFIG = 431
 SYS_FSMOUNT = 432
 SYS_MOUNT_SETATTR = 442
+SYS_CACHESTAT = 451
 
 AT_FDCWD = -100
 CLONE_FS = 0x00000200
@@ -50,6 +51,21 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int) -> None:
     """setns(2), which acts on the calling thread alone."""
     _checked(int(_libc.setns(ctypes.c_int(fd), ctypes.c_int(kind))))
+
+
+def fanotify_init(flags: int, event_flags: int) -> int:
+    """fanotify_init(2)."""
+    return _checked(int(_libc.fanotify_init(ctypes.c_uint(flags), ctypes.c_uint(event_flags))))
+
+
+def fanotify_mark(group: int, flags: int, mask: int, path: str) -> None:
+    """fanotify_mark(2) of an absolute path."""
+    _checked(int(_libc.fanotify_mark(ctypes.c_int(group), ctypes.c_uint(flags), ctypes.c_uint64(mask), ctypes.c_int(AT_FDCWD), os.fsencode(path))), path)
+
+
+def cachestat(fd: int, whole_at: int, found_at: int) -> None:
+    """cachestat(2); the addresses of its two structures."""
+    _checked(int(_libc.syscall(ctypes.c_long(SYS_CACHESTAT), ctypes.c_int(fd), ctypes.c_void_p(whole_at), ctypes.c_void_p(found_at), ctypes.c_uint(0))))
 
 
 def _checked(result: int, name: str | None = None) -> int:

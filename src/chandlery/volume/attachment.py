@@ -29,6 +29,8 @@ class Attachment:
         self.work = ""
         self.plain_directory = ""
         self.warning = ""
+        # what the step read of what was there, with sizes; None: it could not be watched
+        self.read: dict[str, int] | None = None
         # what the step's delta is relative to: nothing, for a step that starts empty; `shared` are the lowers that others see, too
         self.base = Head()
         self.shared: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.deletions import Deletions
 from chandlery.volume.head import FIND_BY_ID, Head, Layer, VolumeRow, advance, slot_of, volume_row
+from chandlery.volume.history import StepUse
 from chandlery.volume.merge import losers
 from chandlery.volume.tree import EMPTY_VECTOR, MAX_COUNT, Delta, Entry, Version, VersionVector
 
@@ -31,8 +32,8 @@ _COMMIT_TIMEOUT_S = 60.0
 
 @value
 class CommitReport:
-    """`files` and `bytes_added` are what the step added or changed; `generation` is the head afterwards, made of `layers` directories. `observed` are the
-    mutable names that the step may have resolved."""
+    """`files` and `bytes_added` are what the step added or changed, at `paths`; `generation` is the head afterwards, made of `layers` directories.
+    `observed` are the mutable names that the step may have resolved."""
 
     files: int = 0
     bytes_added: int = 0
@@ -40,6 +41,8 @@ class CommitReport:
     layers: int = 0
     warning: str = ""
     observed: tuple[MutableName, ...] = ()
+    paths: tuple[str, ...] = ()
+    use: StepUse | None = None
 
 
 def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succeeded: bool) -> CommitReport:
@@ -106,7 +109,7 @@ def _publish(store: "Store", attachment: Attachment, judged: adapting.Judged, *,
         layer = replace(layer, failed=((last.slot, last.sequence),))
     after = _put_on_top(store, attachment.volume_id, layer, last, max(entry.version.lamport for entry in mine))
     files = [entry for entry in mine if not entry.is_directory]
-    return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers))
+    return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers), paths=tuple([entry.path for entry in files]))
 
 
 def _with_versions(judged: adapting.Judged, version: Version, last: Version) -> tuple[Entry, ...]:

@@ -28,6 +28,7 @@ class StepUse:
     build: str
     step: str
     succeeded: bool
+    volume: str = ""
     served_files: int = -1
     served_bytes: int = -1
     fetched_files: int = 0

@@ -12,6 +12,7 @@ from _thread import allocate_lock
 from chandlery.content import faults
 from chandlery.errors import MachineError
 from chandlery.graph.mount import Sharing
+from chandlery.values import replace
 from chandlery.volume.deletions import Deletions
 from chandlery.volume.key import VolumeKey
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from chandlery.volume.sharing import VolumeReport, VolumeSharing
     from chandlery.volume.tree import Entry
     from chandlery.volume.trimming import TrimPlan
+    from chandlery.volume.use_book import UseBook
 
 
 class Volumes:
@@ -43,6 +45,8 @@ class Volumes:
         self._deletions = Deletions()
         self._lock = allocate_lock()
         self._folding: dict[str, Thread] = {}
+        self._book: UseBook | None = None
+        self._counted: set[VolumeKey] = set()
 
     def attach(
         self,
@@ -81,10 +85,10 @@ class Volumes:
         if self._sharing is not None:
             self._sharing.pull_once(key)
 
-    def commit(self, attachment: "Attachment", *, succeeded: bool) -> "CommitReport":
+    def commit(self, attachment: "Attachment", *, succeeded: bool, step: str = "") -> "CommitReport":
         """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left.
 
-        Raises nothing: a volume never makes a build fail. What went wrong is the report's `warning`.
+        Raises nothing: a volume never makes a build fail. What went wrong is the report's `warning`. `step` is what the step is called.
         """
         from chandlery.volume import committing
 
@@ -100,7 +104,29 @@ class Volumes:
             self._sharing.publish_later(attachment.key)
         if report.layers > committing.MOST_LAYERS:
             self._fold_in_background(attachment.volume_id)
-        return report
+        if attachment.plain_directory:
+            return report
+        use = self._use_book().note(attachment, report, step=step, succeeded=succeeded, fetched=self._fetched(attachment.key))
+        return replace(report, use=use)
+
+    def _use_book(self) -> "UseBook":
+        from chandlery.volume.use_book import UseBook
+
+        with self._lock:
+            if self._book is None:
+                self._book = UseBook(self._store)
+            return self._book
+
+    def _fetched(self, key: VolumeKey) -> tuple[int, int]:
+        """The files and bytes that came for a volume in this build, counted for the first step that had it."""
+        if self._sharing is None:
+            return 0, 0
+        with self._lock:
+            if key in self._counted:
+                return 0, 0
+            self._counted.add(key)
+        report = next((report for report in self._sharing.report() if (report.name, report.platform) == (key.name, key.platform)), None)
+        return (report.files_fetched, report.bytes_fetched) if report is not None else (0, 0)
 
     def discard(self, attachment: "Attachment") -> None:
         """End an attachment and keep nothing of it."""
@@ -128,6 +154,8 @@ class Volumes:
             threads = list(self._folding.values())
         for thread in threads:
             thread.join()
+        if self._book is not None:
+            self._book.write()
         with faults.translated(self._store.root):
             folding.sync(self._store)
             garbage.sweep(self._store)

@@ -197,7 +197,9 @@ class StepRunner:
             if status is None:
                 self._volumes.discard(attachment)
                 continue
-            report = self._volumes.commit(attachment, succeeded=status.code == 0)
+            report = self._volumes.commit(attachment, succeeded=status.code == 0, step=step.name)
+            if report.use is not None:
+                step.used_volume(attachment.key.scope, report.use)
             if report.warning:
                 step.warn("volume.warning", report.warning)
             observed += report.observed

@@ -17,6 +17,11 @@ class Mounter:
         self._session = session
         self._method = method
 
+    @property
+    def copies(self) -> bool:
+        """Whether the merged directories are copies."""
+        return self._method is MountMethod.COPY
+
     @contextlib.contextmanager
     def overlay(self, lowers: "Sequence[str]", *, upper: str = "", work: str = "", options: OverlayOptions = PLAIN) -> "Iterator[str]":
         """The merged directory of `lowers` (bottom first), writable when there is an `upper`."""

@@ -8,13 +8,17 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from chandlery.volume.adapters.adapter import MutableName
+    from chandlery.volume.history import StepUse
 
     class Reporter(Protocol):
-        """A step as its worker sees it: output, progress in bytes, bytes that crossed the network, warnings."""
+        """A step as its worker sees it: output, progress in bytes, bytes that crossed the network, what it had of cache volumes, warnings."""
+
+        name: str
 
         def log(self, stream: int, data: bytes) -> None: ...
         def progress(self, label: str, done: int, total: int) -> None: ...
         def moved(self, size_bytes: int) -> None: ...
+        def used_volume(self, scope: str, use: StepUse) -> None: ...
         def warn(self, code: str, message: str) -> None: ...
 
 

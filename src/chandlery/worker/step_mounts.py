@@ -18,6 +18,7 @@ from chandlery.values import value
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.volumes import Volumes
+from chandlery.volume.watching import watched
 from chandlery.worker.mounter import Mounter
 
 TYPE_CHECKING = False
@@ -132,7 +133,10 @@ class StepMounts:
         self.attachments.append(attachment)
         if attachment.plain_directory:
             return attachment.plain_directory
-        return stack.enter_context(self._mounter.overlay(attachment.lowers, upper=attachment.upper, work=attachment.work, options=_VOLUME_OVERLAY))
+        mounted = self._mounter.overlay(attachment.lowers, upper=attachment.upper, work=attachment.work, options=_VOLUME_OVERLAY)
+        directory = stack.enter_context(mounted)
+        stack.enter_context(watched(attachment, directory, [other.target for other in same], is_copy=self._mounter.copies))
+        return directory
 
     def _throwaway(self, item: CacheMount) -> str:
         """CHANDLERY_CACHE=off: an empty directory that is gone with the build."""

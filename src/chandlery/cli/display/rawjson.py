@@ -4,7 +4,7 @@ import json
 from _thread import allocate_lock
 from enum import StrEnum
 
-from chandlery.events import BuildFinished, BuildStarted, Event, StepFinished, StepLog, StepProgress, StepStarted, Warned
+from chandlery.events import BuildFinished, BuildStarted, Event, StepFinished, StepLog, StepProgress, StepStarted, VolumeUsed, Warned
 from chandlery.values import fields
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAMES: "dict[type, str]" = {
     BuildStarted: "build-started", StepStarted: "step-started", StepLog: "step-log", StepProgress: "step-progress", StepFinished: "step-finished",
-    Warned: "warning", BuildFinished: "build-finished",
+    VolumeUsed: "volume-used", Warned: "warning", BuildFinished: "build-finished",
 }  # fmt: skip
 _RENAMED = {"at_s": "time", "build_id": "build"}
 

@@ -13,6 +13,8 @@ from chandlery.events import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.engine.request import BuildResult, CacheReport
+    from chandlery.events import VolumeUsed
+    from chandlery.volume.sharing import VolumeReport
 
 _MOST_STEPS = 8
 _LONGEST_NAME = 70
@@ -36,6 +38,7 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
         lines += _cache(result.cache)
     if result is not None:
         lines += [f" missed  {line}" for line in missed_lines(result)[:1]] + _volatile(result)
+    lines += _volumes(tally, result.cache.volumes if result is not None and result.cache is not None else ())
     if lists_steps:
         lines += _steps(tally, now_s)
     lines += [palette.paint(palette.warning, f" warning {harmless(text)}") for text in tally.warnings]
@@ -49,10 +52,6 @@ def _cache(cache: "CacheReport") -> list[str]:
     lines = [f" cache   scope {harmless(cache.scope)} ({harmless(cache.reason)})"]
     if cache.steps_published:
         lines.append(f" shared  {cache.steps_published} steps, {size_text(cache.bytes_published)}")
-    for volume in cache.volumes:
-        fetched = f"{volume.files_fetched} files fetched ({size_text(volume.bytes_fetched)})" if volume.files_fetched else "nothing fetched"
-        published = f"{volume.files_published} shared ({size_text(volume.bytes_published)})" if volume.files_published else "nothing to share"
-        lines.append(f" volume  {harmless(volume.name)}: {fetched}, {'not shared' if volume.not_published else published}")
     if cache.unpublished:
         lines.append(f" not shared: {'; '.join(harmless(name) for name in cache.unpublished)}")
     return lines
@@ -77,6 +76,29 @@ def _volatile(result: "BuildResult") -> list[str]:
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
                 lines.append(f" volatile {harmless(name)}: {harmless(names[0])}{more}")
     return lines if len(lines) <= _MOST_VOLATILE else [*lines[: _MOST_VOLATILE - 1], f" volatile {len(lines) - _MOST_VOLATILE + 1} more steps"]
+
+
+def _volumes(tally: Tally, shared: "tuple[VolumeReport, ...]") -> list[str]:
+    """A line for each cache volume: what steps read of what was there, what came from other machines, what steps added, and what the others have of it."""
+    reports = {report.name: report for report in shared}
+    return [
+        f" volume  {harmless(name)}: {', '.join(_volume_parts(tally.volumes.get(name, []), reports.get(name)))}"
+        for name in dict.fromkeys((*tally.volumes, *reports))
+    ]
+
+
+def _volume_parts(uses: "list[VolumeUsed]", report: "VolumeReport | None") -> list[str]:
+    fetched = (report.files_fetched, report.bytes_fetched) if report is not None else (0, 0)
+    amounts = [
+        ("read", sum(max(0, use.served_files) for use in uses), sum(max(0, use.served_bytes) for use in uses)),
+        ("fetched", *fetched),
+        ("added", sum(use.added_files for use in uses), sum(use.added_bytes for use in uses)),
+        ("shared", *((report.files_published, report.bytes_published) if report is not None else (0, 0))),
+    ]
+    parts = [f"{files} {'file' if files == 1 else 'files'} {what} ({size_text(size_bytes)})" for what, files, size_bytes in amounts if files]
+    if report is not None and report.not_published:
+        parts.append("not shared")
+    return parts or ["nothing read, nothing added"]
 
 
 def seconds_text(seconds: float) -> str:

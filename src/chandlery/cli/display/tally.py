@@ -3,7 +3,7 @@
 Any order of events is taken: a step that was never started is shown by its number.
 """
 
-from chandlery.events import BuildFinished, BuildStarted, Event, Outcome, StepFinished, StepProgress, StepStarted, Warned
+from chandlery.events import BuildFinished, BuildStarted, Event, Outcome, StepFinished, StepProgress, StepStarted, VolumeUsed, Warned
 
 
 class StepView:
@@ -68,6 +68,7 @@ class Tally:
         self.error_code = ""
         self.steps: dict[int, StepView] = {}
         self.warnings: list[str] = []
+        self.volumes: dict[str, list[VolumeUsed]] = {}
 
     def take(self, event: Event) -> None:
         match event:
@@ -82,6 +83,8 @@ class Tally:
                 step.finished_at_s, step.outcome, step.detail, step.error, step.bytes_moved = (
                     event.at_s, event.outcome, event.detail, event.error_message or event.error_code, event.bytes_moved,
                 )  # fmt: skip
+            case VolumeUsed():
+                self.volumes.setdefault(event.name, []).append(event)
             case Warned():
                 if event.step:
                     self.step(event.step, event.at_s)

@@ -131,7 +131,9 @@ def _print(volume: "VolumeListing", instances: "list[VolumeListing]", entries: "
 
 
 def _use_row(use: "StepUse", now: float) -> tuple[str, ...]:
-    name = use.step if len(use.step) <= 50 else use.step[:49] + "…"
+    # a RUN's flags are long, and alike in all steps that use the volume
+    name = " ".join(word for word in use.step.partition("] ")[2].split() or use.step.split() if not word.startswith("--mount="))
+    name = name if len(name) <= 50 else name[:49] + "…"
     served = "?" if use.served_files < 0 else _amount(use.served_files, use.served_bytes)
     ended = "" if use.succeeded else " (failed)"
     return name + ended, age_text(now - use.at_s), served, _amount(use.fetched_files, use.fetched_bytes), _amount(use.added_files, use.added_bytes)

@@ -1,0 +1,148 @@
+"""Which of a volume's files a step reads, watched beside it; or found out afterwards where that isn't permitted. Never an error, never in the step's way.
+
+    fanotify     an open is a read (studies: every file, mapped ones too, within noise); queued by the kernel, taken from it a few times a second
+    access time  where the volume is a copy instead of an overlay, through which no access time moves
+    page cache   where neither works: what the kernel has in memory after the step may have been read. Too much rather than too little
+
+https://man7.org/linux/man-pages/man7/fanotify.7.html
+"""
+
+import contextlib
+import os
+import stat
+import threading
+
+from chandlery.linux.fanotify import DELETED
+from chandlery.volume import nodes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from chandlery.volume.attachment import Attachment
+
+_PAUSE_S = 0.1
+
+
+@contextlib.contextmanager
+def watched(attachment: "Attachment", directory: str, targets: "Sequence[str]", *, is_copy: bool) -> "Iterator[None]":
+    """Within the block what is read of an attached volume, mounted or copied at `directory`, is noted in the attachment."""
+    try:
+        watch = AccessTimes(directory, attachment.lowers) if is_copy else OpensWatch(attachment, directory, targets)
+    except (OSError, RuntimeError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            attachment.read = watch.finish()
+
+
+class OpensWatch:
+    """Watches the overlay of an attachment, mounted at `directory`; `targets` are its places in the container.
+
+    Raises OSError where that is not permitted.
+    """
+
+    def __init__(self, attachment: "Attachment", directory: str, targets: "Sequence[str]") -> None:
+        from chandlery.linux.fanotify import Opens
+
+        self._opens = Opens(directory)
+        self._lowers, self._upper = attachment.lowers, attachment.upper
+        self._prefixes = tuple(sorted((place.rstrip("/") + "/" for place in (directory, *targets)), key=len, reverse=True))
+        self._sizes: dict[str, int] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="chandlery-reads", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> dict[str, int]:
+        """End watching: the files that were there before and that somebody opened, with their sizes."""
+        self._end.set()
+        self._thread.join()
+        try:
+            self._sizes.update(self._opens.files())
+        finally:
+            self._opens.close()
+        return {name: size_bytes for path, size_bytes in self._sizes.items() if (name := self._served(path))}
+
+    def _work(self) -> None:
+        while not self._end.wait(_PAUSE_S):
+            self._sizes.update(self._opens.files())
+
+    def _served(self, path: str) -> str:
+        """The name in the volume of a file that it had when the step began; "" if the step made it."""
+        name = path.lstrip("/")
+        for prefix in self._prefixes:
+            # once the container is gone its paths begin at the volume's root
+            if path.startswith(prefix):
+                name = path[len(prefix) :]
+                break
+        if name.endswith(DELETED):
+            name = name.removesuffix(DELETED)
+            return name if _size_of_file(self._lowers, name) is not None else ""
+        return "" if self._upper and _is_there(f"{self._upper}/{name}") else name
+
+
+class AccessTimes:
+    """Watches the copy of a volume in `directory` by the times of access, which the kernel moves at the first read of a new file (relatime).
+
+    Raises OSError where they don't.
+    """
+
+    def __init__(self, directory: str, lowers: "Sequence[str]") -> None:
+        if os.statvfs(directory).f_flag & os.ST_NOATIME:
+            raise OSError("no access times are kept here")
+        self._directory, self._lowers = directory, tuple(lowers)
+        self._before = {path: found.st_atime_ns for path, found in _files_in(directory)}
+
+    def finish(self) -> dict[str, int]:
+        read = {}
+        for path, found in _files_in(self._directory):
+            name = path[len(self._directory) + 1 :]
+            if self._before.get(path, found.st_atime_ns) != found.st_atime_ns and (size_bytes := _size_of_file(self._lowers, name)) is not None:
+                read[name] = size_bytes
+        return read
+
+
+def in_memory(files: "dict[str, str]") -> list[str]:
+    """Of `files` (name -> where it is), those that somebody may have read, by the kernel's page cache. Raises OSError where the kernel doesn't tell."""
+    from chandlery.linux.page_cache import is_cached
+
+    found = []
+    for name, path in files.items():
+        try:
+            if is_cached(path):
+                found.append(name)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _is_there(path: str) -> bool:
+    """Whether the upper has a file; a whiteout is none."""
+    try:
+        return not nodes.is_whiteout(os.lstat(path))
+    except OSError:
+        return False
+
+
+def _size_of_file(lowers: tuple[str, ...], name: str) -> int | None:
+    """The size of a file that the volume held when the step began; None if it held none of that name."""
+    try:
+        path = nodes.lookup(lowers, name)
+        found = os.lstat(path) if path else None
+    except OSError:
+        return None
+    return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+
+
+def _files_in(directory: str) -> "Iterator[tuple[str, os.stat_result]]":
+    waiting = [directory]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry.path, entry.stat(follow_symlinks=False)
