@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from chandlery.buildcache.address import RemoteAddress
     from chandlery.buildcache.imported import ImportedCache
+    from chandlery.buildcache.inventory import Inventory
     from chandlery.buildcache.remote import StepRemote
     from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
@@ -158,6 +159,18 @@ def _remotes(found: "tuple[RemoteAddress, ...]", asking: "Connect", moving: "Con
         else:
             made.append(RegistryRemote(address, asking=asking, moving=moving))
     return tuple(made)
+
+
+def inventory(settings: Settings, text: str, scope: str) -> "Inventory":
+    """What a shared cache holds, in one scope or in all; `text` as --cache-remote has it."""
+    from chandlery.buildcache import address as addresses
+    from chandlery.buildcache.directory_inventory import DirectoryInventory
+    from chandlery.buildcache.registry_inventory import RegistryInventory
+
+    address = addresses.parse(text)
+    if address.is_directory:
+        return DirectoryInventory(address.text, address.location, scope=scope)
+    return RegistryInventory(address, connect(settings), scope=scope)
 
 
 def _imports(settings: Settings, platform: "Platform", request: BuildRequest | None, asking: "Connect", moving: "Connect") -> "tuple[ImportedCache, ...]":

@@ -54,6 +54,7 @@ class Faults:
     refuses_mount: bool = False
     refuses_delete: bool = False
     immutable_tags: bool = False
+    has_no_catalogue: bool = False
     minimum_chunk: int = 0
     delay_s: float = 0.0
 
@@ -177,6 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(fake.faults.status_for_all)
         if path == "/v2/":
             return self._answer(200, b"{}")
+        if path == "/v2/_catalog" and not fake.faults.has_no_catalogue:
+            names = sorted({name for name, _ in fake.manifests})
+            return self._answer(200, json.dumps({"repositories": names}).encode())
         if fake.take("server_errors"):
             return self._error(fake.faults.server_error_status, "UNKNOWN", "the storage is on fire")
         if fake.take("rate_limits"):

@@ -19,6 +19,18 @@ class RemoteAddress:
     is_directory: bool
     is_writable: bool = True
 
+    @property
+    def has_scope_in_it(self) -> bool:
+        """Whether each scope has a repository of its own."""
+        return _PLACE in self.location
+
+    def has_repository(self, name: str) -> bool:
+        """Whether a repository of the registry belongs to the cache: a scope's, or one beside it."""
+        if self.has_scope_in_it:
+            return name.startswith(self.location.partition("/")[2].partition(_PLACE)[0])
+        own = self.reference("x").repository
+        return name == own or name.startswith(own + "/")
+
     def reference(self, scope: str) -> Reference:
         """The repository of a scope."""
         return parse_reference(self.location.replace(_PLACE, repository_part(scope)))

@@ -1,6 +1,6 @@
 """`DirectoryRemote`: a shared cache in a directory, on NFS or on any disk that several machines or users see.
 
-    D/steps/<aa>/<name>.json       one entry (entry.py), named by scope and key
+    D/steps/<aa>/<name>.json       one entry (entry.py), named by scope and key; its modification time is its last use
     D/blobs/sha256/<aa>/<hex>      layers
 
 No locks: a file is written under a name of its own, fsynced, and gets its name by link(2), which on NFS too succeeds for one writer only; modes are the
@@ -8,8 +8,10 @@ umask's and a set-group-id directory's, so that several users share one. What a 
 """
 
 import os
+import time
 
 from chandlery.buildcache.entry import MAX_BYTES
+from chandlery.buildcache.records import USE_RESOLUTION_S
 from chandlery.buildcache.remote import entry_name
 from chandlery.errors import LyingRegistry, NotFound, Unavailable
 from chandlery.oci.digest import Digest
@@ -33,9 +35,12 @@ class DirectoryRemote:
         self._is_stopped = False
 
     def find(self, scope: str, key: Digest) -> bytes | None:
+        path = self._entry(scope, key)
         try:
-            with open(self._entry(scope, key), "rb") as file:
-                return file.read(MAX_BYTES + 1)
+            with open(path, "rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+                self._note_use(path, os.fstat(file.fileno()).st_mtime)
+                return raw
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as broken:
@@ -68,6 +73,8 @@ class DirectoryRemote:
         path = self._blob(blob.digest)
         try:
             if not is_damaged and os.path.exists(path) and os.path.getsize(path) == blob.size_bytes:
+                # whoever tidies up meanwhile must see that it is about to be named
+                self._note_use(path, 0.0)
                 return 0
             reader = open_blob()
             try:
@@ -90,6 +97,14 @@ class DirectoryRemote:
 
     def stop(self) -> None:
         self._is_stopped = True
+
+    def _note_use(self, path: str, noted_s: float) -> None:
+        """The modification time tells when something was last used, to some minutes; not for those who may not write it."""
+        if self.is_writable and abs(time.time() - noted_s) > USE_RESOLUTION_S:
+            try:
+                os.utime(path)
+            except OSError:
+                return
 
     def _go_on(self) -> None:
         from chandlery.errors import Cancelled

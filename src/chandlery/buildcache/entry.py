@@ -91,33 +91,36 @@ def encode(entry: Entry) -> bytes:
 
 def decode(raw: bytes, *, key: CacheKey, scope: str, expected: Expected) -> Entry | None:
     """The entry that was asked for; None where its format is of another version. Raises LyingRegistry (cache.bad-entry) for anything that it isn't."""
-    if len(raw) > MAX_BYTES:
-        raise _refused(key, f"it has {len(raw)} bytes")
-    try:
-        document: dict[str, Any] = json.loads(raw)
-        if document["format"] != FORMAT:
-            return None
-        entry = _entry(document)
-    except LyingRegistry:
-        raise
-    except Exception as broken:
-        raise _refused(key, "it isn't an entry") from broken
+    entry = read(raw)
+    if entry is None:
+        return None
     if entry.key != key.digest or sha256(entry.document) != key.digest:
-        raise _refused(key, "it is the entry of another key")
+        raise _refused(str(key.digest), "it is the entry of another key")
     if entry.scope != scope:
-        raise _refused(key, "it is the entry of another scope")
+        raise _refused(str(key.digest), "it is the entry of another scope")
     _check_chain(entry, key, expected)
     return entry
+
+
+def read(raw: bytes) -> Entry | None:
+    """An entry as it is written, nothing of it checked but its form; None for another version's. Raises LyingRegistry (cache.bad-entry)."""
+    if len(raw) > MAX_BYTES:
+        raise _refused("", f"it has {len(raw)} bytes")
+    try:
+        document: dict[str, Any] = json.loads(raw)
+        return _entry(document) if document["format"] == FORMAT else None
+    except Exception as broken:
+        raise _refused("", "it isn't an entry") from broken
 
 
 def _check_chain(entry: Entry, key: CacheKey, expected: Expected) -> None:
     base, own = entry.layers[: len(expected.base)], entry.layers[len(expected.base) :]
     if tuple(str(layer.diff_id) for layer in base) != expected.base or any(layer.blob is not None for layer in base):
-        raise _refused(key, "its chain doesn't begin with the base's layers")
+        raise _refused(str(key.digest), "its chain doesn't begin with the base's layers")
     if len(own) != expected.height or any(layer.blob is None for layer in own):
-        raise _refused(key, f"its chain has {len(own)} layers on the base where there must be {expected.height}")
+        raise _refused(str(key.digest), f"its chain has {len(own)} layers on the base where there must be {expected.height}")
     if any(layer.blob.media_type not in types.LAYERS for layer in own if layer.blob is not None):
-        raise _refused(key, "its layers are of an unknown type")
+        raise _refused(str(key.digest), "its layers are of an unknown type")
 
 
 def _encode_layer(layer: SharedLayer) -> "dict[str, Any]":
@@ -145,5 +148,5 @@ def _text(row: "dict[str, Any]", name: str) -> str:
     return found
 
 
-def _refused(key: CacheKey, why: str) -> LyingRegistry:
-    return LyingRegistry(f"the entry of step {key.digest.hex[:12]} is refused: {why}", code="cache.bad-entry", hint="it is treated as a miss")
+def _refused(key: str, why: str) -> LyingRegistry:
+    return LyingRegistry(f"the entry of {f'step {key[7:19]}' if key else 'a step'} is refused: {why}", code="cache.bad-entry", hint="it is treated as a miss")

@@ -24,11 +24,16 @@ COMMANDS = {
     "run": "Run a command in an image, to try it",
     "base": "Make base images from distribution packages",
     "volume": "Look after cache volumes",
+    "cache": "Look after the caches that machines share",
     "du": "Show what takes space in the store",
     "prune": "Free space in the store",
     "verify": "Check every record and blob of the store",
 }
 GROUPS = {
+    "cache": {
+        "ls": "List the steps of a shared cache",
+        "prune": "Delete steps of a shared cache, the cheapest and longest unused first",
+    },
     "volume": {
         "ls": "List the cache volumes",
         "show": "Show what a volume holds, who wrote it, and what it was good for",

@@ -190,6 +190,20 @@ class RegistryClient:
                 return
             path = endpoint.relative_to(at, reference, following, response.url, doing)
 
+    def repositories(self, reference: Reference) -> "Iterator[str]":
+        """The repositories of a reference's registry, page after page, as far as it lists them. Raises RegistryError where it doesn't."""
+        at = self._endpoints.of_registry(reference.registry)
+        url, doing = f"{at.base}/v2/_catalog?n=1000", f"repositories of {reference.registry}"
+        for _ in range(MAX_TAGS_PAGES):
+            response = self.call(reference, Request("GET", url), doing=doing, at=at, scopes=["registry:catalog:*"])
+            self._expect(response, (200,), reference, doing)
+            page = endpoint.repository_names(response.read(manifests.MAX_BYTES), doing)
+            following = endpoint.next_page(response.headers.get("Link", ""))
+            yield from page
+            if not following or not page:
+                return
+            url = f"{at.base}/v2/_catalog?{following.partition('?')[2]}"
+
     def call(
         self,
         reference: Reference,
@@ -200,8 +214,9 @@ class RegistryClient:
         actions: str = "pull,push",
         also_from: str = "",
         attempts: int = 0,
+        scopes: "list[str] | None" = None,
     ) -> http.Response:
-        """Send a request with whatever authorisation it takes; the answer, of any status.
+        """Send a request with whatever authorisation it takes (`scopes`, where it isn't for one repository); the answer, of any status.
 
         An upload that continues on another host (a storage service) goes there without the registry's authorisation.
         """
@@ -209,7 +224,7 @@ class RegistryClient:
         if http.origin_of(request.url) != http.origin_of(base):
             return self.http.send(request, doing=doing, attempts=attempts)
         registry = reference.registry if at is None else at.registry
-        scopes = [f"repository:{reference.repository}:{actions}"] + ([f"repository:{also_from}:pull"] if also_from else [])
+        scopes = scopes or [f"repository:{reference.repository}:{actions}"] + ([f"repository:{also_from}:pull"] if also_from else [])
         flow = auth.flow(request, registry=registry, scopes=scopes, credentials=lambda: self.credentials(registry, reference.repository), tokens=self._tokens)
         call = next(flow)
         while True:

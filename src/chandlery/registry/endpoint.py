@@ -75,11 +75,20 @@ class Endpoints:
 
 def tag_names(raw: bytes, doing: str) -> tuple[str, ...]:
     """The names in a page of a tag list."""
+    return _names(raw, "tags", doing)
+
+
+def repository_names(raw: bytes, doing: str) -> tuple[str, ...]:
+    """The names in a page of a registry's list of repositories."""
+    return _names(raw, "repositories", doing)
+
+
+def _names(raw: bytes, of: str, doing: str) -> tuple[str, ...]:
     try:
-        names = json.loads(raw)["tags"] or ()
+        names = json.loads(raw)[of] or ()
         return tuple(name for name in names if isinstance(name, str))
     except (ValueError, KeyError, TypeError) as broken:
-        raise LyingRegistry(f"{doing}: the list can't be read", code="registry.bad-tags") from broken
+        raise LyingRegistry(f"{doing}: the list can't be read", code=f"registry.bad-{of}") from broken
 
 
 def next_page(link: str) -> str:
