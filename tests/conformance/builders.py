@@ -41,6 +41,7 @@ class Ours:
     """In this process, through the command's own argument parser."""
 
     def __init__(self, directory: Path, *, mount: str = "") -> None:
+        self.contexts: tuple[str, ...] = ()
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "CHANDLERY_ROOT": str(directory / "store"), "CHANDLERY_CONFIG": "/none"}
         self._settings = replace(load(self._environment, "/"), mount=mount)
         for name in bases.CONFIGS:
@@ -55,7 +56,9 @@ class Ours:
     def build(self, case: Case, directory: Path, archive: Path, args: tuple[str, ...]) -> Built:
         output = f"type=oci,dest={archive},compression=uncompressed"
         try:
-            return Built(archive, cached=_steps(self._run([*_arguments(case, directory, args), "--output", output, str(directory / "context")])))
+            return Built(
+                archive, cached=_steps(self._run([*_arguments(case, directory, args), *self.contexts, "--output", output, str(directory / "context")]))
+            )
         except ChandleryError as failure:
             return Built(None, failure.code)
 

@@ -308,7 +308,8 @@ class _Handler(BaseHTTPRequestHandler):
         named = [item["digest"] for item in [document.get("config"), *document.get("layers", ())] if item]
         children = [item["digest"] for item in document.get("manifests", ())]
         missing = [digest for digest in named if (repository, digest) not in fake.blobs]
-        missing += [digest for digest in children if (repository, digest) not in fake.manifests]
+        # as the real one does, which takes blobs for children too: caches of BuildKit are indexes of layers
+        missing += [digest for digest in children if (repository, digest) not in fake.manifests and (repository, digest) not in fake.blobs]
         if missing:
             return self._error(400, "MANIFEST_BLOB_UNKNOWN", f"unknown: {missing}")
         digest = fake.add_manifest(repository, target, raw, self.headers["Content-Type"])

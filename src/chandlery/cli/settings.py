@@ -20,11 +20,13 @@ def apply(arguments: "Arguments", settings: "Settings") -> "Settings":
 
 
 def trusting(request: "BuildRequest", settings: "Settings") -> "Settings":
-    """The settings with the registries that an output's registry.insecure=true names."""
+    """The settings with the registries that registry.insecure=true of an output or a cache names."""
     insecure = [output for output in request.outputs if output.is_set("registry.insecure")]
-    if not insecure:
+    names = [spec.option("ref") for spec in (*request.cache_from, *request.cache_to) if spec.is_set("registry.insecure")]
+    if not insecure and not names:
         return settings
     from chandlery.oci import reference
 
-    names = [name for output in insecure for name in output.option("name").split(",") if name] or request.tags
+    if insecure:
+        names += [name for output in insecure for name in output.option("name").split(",") if name] or request.tags
     return replace(settings, insecure_registries=(*settings.insecure_registries, *(reference.parse(name).registry for name in names)))

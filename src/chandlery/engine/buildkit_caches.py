@@ -111,8 +111,8 @@ class BuildkitCaches:
         chains = {vertex: layers[: len(below.layers)] for vertex, below in self._below(self._target, result).items()}
         return b64encode(encode_records(describe(chains, self._solver.keys, self.nodes(), layers=layers))).decode()
 
-    def export(self, forms: "LayerForms", known: "Callable[[Digest], FileSystem | None]", origins: "Callable[[str], dict[Digest, str]]") -> None:
-        """Write every cache that was asked for. `known(key)` is the result of a step that this build never needed. Raises RegistryError, MachineError."""
+    def export(self, forms: "LayerForms", known: "Callable[[int], FileSystem | None]", origins: "Callable[[str], dict[Digest, str]]") -> None:
+        """Write every cache that was asked for. `known(vertex)` is the result of a step that this build never came to. Raises RegistryError, MachineError."""
         wanted = [spec for spec in self._request.cache_to if spec.kind is not CacheKind.INLINE]
         if wanted and self._tools.cache_mode in ("off", "local", "ro"):
             self._book.warn("cache.not-exported", f"--cache-to is left undone: CHANDLERY_CACHE={self._tools.cache_mode}")
@@ -132,7 +132,7 @@ class BuildkitCaches:
             cache.stop()
 
     def _export(
-        self, spec: CacheSpec, step: Step, forms: "LayerForms", known: "Callable[[Digest], FileSystem | None]", origins: "Callable[[str], dict[Digest, str]]"
+        self, spec: CacheSpec, step: Step, forms: "LayerForms", known: "Callable[[int], FileSystem | None]", origins: "Callable[[str], dict[Digest, str]]"
     ) -> None:
         from chandlery.buildcache.buildkit_artifact import assemble
 
@@ -171,7 +171,7 @@ class BuildkitCaches:
 
     # which steps have which layers
 
-    def _results(self, mode: str, known: "Callable[[Digest], FileSystem | None]") -> dict[int, FileSystem]:
+    def _results(self, mode: str, known: "Callable[[int], FileSystem | None]") -> dict[int, FileSystem]:
         target = self._solver.result(self._target)
         found = self._below(self._target, target) if isinstance(target, FileSystem) else {}
         if mode != "max":
@@ -179,9 +179,7 @@ class BuildkitCaches:
         for vertex in sorted(self._graph.needed(), reverse=True):
             if vertex in found or not isinstance(self._graph.vertices[vertex].op, ExecOp | FileOp):
                 continue
-            result, key = self._solver.result_or_none(vertex), self._solver.keys[vertex]
-            if result is None and key is not None:
-                result = known(key.digest)
+            result = self._solver.result_or_none(vertex) or known(vertex)
             if isinstance(result, FileSystem):
                 found = self._below(vertex, result) | found
         return found

@@ -156,7 +156,7 @@ class _Build:
                 volatility=volatility, sharing=sharing, expect=workshop.expect if sharing.is_on else None,
             ).run()  # fmt: skip
             if caches is not None:
-                caches.export(forms, lambda key: _recorded(key, records, sharing), origins)
+                caches.export(forms, lambda vertex: _recorded(vertex, solver, records, sharing), origins)
         contexts.save()
         if any(outcome.key and outcome.outcome == Outcome.DONE for outcome in self._book.outcomes):
             from chandlery.engine.misses import Misses
@@ -275,9 +275,11 @@ def _mountable(registry: str, images: dict[ImageReference, PinnedImage], remote:
     return found
 
 
-def _recorded(key: Digest, records: RecordStore, sharing: Sharing) -> FileSystem | None:
+def _recorded(vertex: int, solver: Solver, records: RecordStore, sharing: Sharing) -> FileSystem | None:
     """The result of a step that this build never came to."""
-    record = records.look_up(key)
+    key = solver.keys[vertex]
+    record = records.look_up(key.digest) if key is not None else None
+    record = record or sharing.heard(vertex)
     if record is None:
         return None
     sharing.learn(record)

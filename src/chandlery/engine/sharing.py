@@ -100,6 +100,11 @@ class Sharing:
         self._records.put(record)
         return record
 
+    def heard(self, vertex: int) -> StepRecord | None:
+        """The record of a step that the build didn't come to, where other questions brought its answer with them."""
+        key = self._keys[vertex]
+        return self.look_up(LookUp(vertex, key)) if self._look_ups is not None and key is not None and self._look_ups.known(key.digest) else None
+
     def learn(self, record: StepRecord) -> None:
         """A hit on this machine may stand on layers that were never fetched."""
         if record.sources:
