@@ -1,5 +1,6 @@
 """Caches that BuildKit and we find in each other's exports: every step of a build that one of the two made, found by the other, which never ran it."""
 
+import io
 import json
 import tarfile
 import uuid
@@ -34,6 +35,8 @@ ADD --chown=alice:staff unique /owned
 COPY --chown=5 --chmod=640 unique /five
 COPY --from=files / /f/
 COPY --from=base /etc/passwd /p
+COPY --from=busybox /opt/base /unique-base
+ADD t.tar /unpacked/
 COPY <<EOF /here
 text $A
 EOF
@@ -62,10 +65,17 @@ SMALL = "FROM busybox\nCOPY unique /unique\nCOPY src /src\nRUN cat /proc/sys/ker
 FORMS = ["image-manifest=false", "oci-mediatypes=false", "compression=zstd,force-compression=true"]
 
 
+def an_archive() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("inside"))
+    return out.getvalue()
+
+
 def files(unique: str) -> Files:
     return {
         unique: unique, "src/x.go": "x", "src/y.go": "y", "src/deep/z.go": File(b"z", 0o600), "src/link": Link(f"../{unique}"), "linked": Link("src"),
-        "empty": Dir(0o700), "ignored": "i", "keep.log": "k", "drop.log": "d", ".dockerignore": "ignored\n*.log\n!keep.log\n",
+        "empty": Dir(0o700), "t.tar": an_archive(), "ignored": "i", "keep.log": "k", "drop.log": "d", ".dockerignore": "ignored\n*.log\n!keep.log\n",
         "with": File(b"x", xattrs={"user.note": b"kept"}), "café/a b": "utf-8",
     }  # fmt: skip
 
@@ -124,6 +134,19 @@ def test_we_find_buildkit_s_cache(dockerfile: str, form: str, ours: Ours, buildk
     first = layers(buildkit, case, tmp_path, "--cache-to", f"type=local,dest={tmp_path}/cache,{form}")
 
     assert layers(ours, case, tmp_path, "--cache-from", f"type=local,src={tmp_path}/cache") == first
+
+
+def test_a_build_of_another_time_is_found_both_ways(ours: Ours, buildkit: Buildkit, tmp_path: Path) -> None:
+    epoch, text = ("--build-arg", "SOURCE_DATE_EPOCH=1700000000"), SMALL.replace("COPY src", "WORKDIR /unique-w\nCOPY src")
+    case = made(tmp_path / "1", text)
+    layers(buildkit, case, tmp_path / "1", "--cache-to", f"type=local,dest={tmp_path}/bk", *epoch)
+    found = ours.build(case, tmp_path / "1", tmp_path / "found.tar", ("--cache-from", f"type=local,src={tmp_path}/bk", *epoch))
+    assert len(found.cached) == 4
+
+    case = made(tmp_path / "2", text)
+    layers(ours, case, tmp_path / "2", "--cache-to", f"type=local,dest={tmp_path}/ours", *epoch)
+    found = buildkit.build(case, tmp_path / "2", tmp_path / "found.tar", ("--cache-from", f"type=local,src={tmp_path}/ours", *epoch))
+    assert len(found.cached) >= 3  # the last one, which brings the files, may be shown as done
 
 
 def unpacked(directory: Path) -> Path:
