@@ -38,6 +38,7 @@ GROUPS = {
         "ls": "List the cache volumes",
         "show": "Show what a volume holds, who wrote it, and what it was good for",
         "push": "Push what volumes hold as an image",
+        "pull": "Fetch what others added to a volume",
         "fork": "Start a scope's volume from another scope's",
         "rm": "Remove a volume here, or a path in it everywhere",
         "trim": "Remove what no build has read for a while",

@@ -21,7 +21,7 @@ from chandlery.volume.tree import EMPTY_VECTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     from chandlery.content.store import Store
 
@@ -73,16 +73,14 @@ def _fold(store: "Store", attachment: Attachment, row: VolumeRow, first: int) ->
     return swap(store, row, layer, first)
 
 
-def folded_layer(
-    store: "Store", attachment: Attachment, row: VolumeRow, first: int, *, without: "Collection[str]" = (), on_top: "Sequence[str]" = (), into: str = ""
-) -> tuple[Layer, int]:
-    """Make and name the layer that replaces those from `first` on, and how many entries it leaves out. `on_top` are directories that are like layers
-    and hide what they show; `into` is the volume that the layer is for, if not the same one."""
+def folded_layer(store: "Store", attachment: Attachment, row: VolumeRow, first: int, *, without: "Collection[str]" = (), into: str = "") -> tuple[Layer, int]:
+    """Make and name the layer that replaces those from `first` on, and how many entries it leaves out. `into` is the volume that
+    the layer is for, if not the same one."""
     old = row.head.layers[first:]
     new = f"{attachment.session.scratch('f')}/l"
     os.mkdir(new, 0o700)
     attachment.hold(new)
-    directories = [*(attaching.layer_directory(store, row.id, layer.name) for layer in old), *on_top]
+    directories = [attaching.layer_directory(store, row.id, layer.name) for layer in old]
     folded = materialise.fold(directories, f"{new}/{materialise.TREE}", Objects(store), without=without)
     materialise.write_table(new, folded.entries)
     _keep_days(store, into or row.id, new, folded, directories, is_whole=first == 0)

@@ -1,9 +1,6 @@
-"""Making a damaged volume whole: what is damaged is fetched again where somebody has it, and dropped else.
-
-What was dropped is gone here only: no tombstone. The head forgets the writers of it, so that the next pull asks for what they wrote again.
+"""Making a damaged volume whole: what is damaged is dropped, here only (no tombstone). The head forgets the writers of it, so that the next pull asks for
+what they wrote again.
 """
-
-import os
 
 from chandlery.linux.atomic import remove_if_there
 from chandlery.values import replace, value
@@ -14,28 +11,22 @@ from chandlery.volume.tree import VersionVector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from chandlery.content.store import Store
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.inventory import Damage
     from chandlery.volume.tree import Entry
 
-    # fetches what it can of some entries into a new directory, made like a layer; which paths it got
-    Fetch = Callable[["dict[str, Entry]", "dict[str, Entry]", str], "frozenset[str]"]
-
 
 @value
 class Repaired:
-    """Paths by what became of them; `layers` counts whole layers that had to go."""
+    """The paths that had to go; `layers` counts whole layers."""
 
-    fetched: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
     layers: int = 0
 
 
-def repair(store: "Store", volume_id: str, damage: "tuple[Damage, ...]", fetch: "Fetch | None" = None) -> Repaired:
-    """Replace what is damaged in a volume, or take it out. Raises StoreError volume.unknown, volume.busy; MachineError lock.timeout."""
+def repair(store: "Store", volume_id: str, damage: "tuple[Damage, ...]") -> Repaired:
+    """Take out of a volume what is damaged. Raises StoreError volume.unknown, volume.busy; MachineError lock.timeout."""
     lost = {item.layer for item in damage if item.is_whole_layer}
     paths = {(item.layer, item.path) for item in damage}
 
@@ -47,32 +38,23 @@ def repair(store: "Store", volume_id: str, damage: "tuple[Damage, ...]", fetch: 
                 if not advance(tx, row.id, row.head, head):
                     return None
             row = replace(row, head=head)
-        return _repair_files(store, row, attachment, paths, len(lost), fetch)
+        return _repair_files(store, row, attachment, paths, len(lost))
 
     return removing.rewritten(store, volume_id, act)
 
 
-def _repair_files(store: "Store", row: VolumeRow, attachment: "Attachment", paths: "set[tuple[str, str]]", lost: int, fetch: "Fetch | None") -> Repaired | None:
+def _repair_files(store: "Store", row: VolumeRow, attachment: "Attachment", paths: "set[tuple[str, str]]", lost: int) -> Repaired | None:
     layers = row.head.layers
     tables = [materialise.read_table(attaching.layer_directory(store, row.id, layer.name)) for layer in layers]
-    shown = materialise.shown(tables)
     _forget_objects(store, [entry for layer, table in zip(layers, tables, strict=True) for entry in table if (layer.name, entry.path) in paths])
-    wrong = {path: entry for path, (entry, index) in shown.items() if (layers[index].name, path) in paths}
     if not any(layer.name == name for layer in layers for name, _ in paths):
         return Repaired(layers=lost)
-    fetched: frozenset[str] = frozenset()
-    on_top: tuple[str, ...] = ()
-    if fetch is not None and wrong:
-        directory = f"{attachment.session.scratch('r')}/l"
-        os.mkdir(directory, 0o700)
-        fetched = fetch(wrong, {path: entry for path, (entry, _) in shown.items()}, directory)
-        on_top = (directory,) if fetched else ()
-    dropped = frozenset(wrong) - fetched
-    layer, _ = folding.folded_layer(store, attachment, row, 0, without=dropped, on_top=on_top)
-    slots = {wrong[path].version.slot for path in dropped}
-    if not _put(store, row, layer, slots):
+    shown = materialise.shown(tables)
+    wrong = {path: entry for path, (entry, index) in shown.items() if (layers[index].name, path) in paths}
+    layer, _ = folding.folded_layer(store, attachment, row, 0, without=wrong)
+    if not _put(store, row, layer, {entry.version.slot for entry in wrong.values()}):
         return None
-    return Repaired(fetched, dropped, lost)
+    return Repaired(frozenset(wrong), lost)
 
 
 def _put(store: "Store", row: VolumeRow, layer: Layer, slots: set[str]) -> bool:

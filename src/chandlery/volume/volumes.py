@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from chandlery.volume.head import VolumeRow
     from chandlery.volume.inventory import Damage, VolumeListing, VolumeUsage
     from chandlery.volume.removing import Choose, Removed
-    from chandlery.volume.repairing import Fetch, Repaired
+    from chandlery.volume.repairing import Repaired
     from chandlery.volume.sharing import VolumeReport, VolumeSharing
     from chandlery.volume.tree import Entry
     from chandlery.volume.trimming import TrimPlan
@@ -135,6 +135,15 @@ class Volumes:
         attachment.release()
         committing.throw_away(attachment)
 
+    def publish(self, key: VolumeKey) -> None:
+        """Show others what a volume holds, soon; `close` waits for it."""
+        if self._sharing is not None:
+            self._sharing.publish_later(key)
+
+    def reports(self) -> "tuple[VolumeReport, ...]":
+        """What was moved of which volume so far."""
+        return self._sharing.report() if self._sharing is not None else ()
+
     def close(self, timeout_s: float | None) -> "tuple[VolumeReport, ...]":
         """Wait, at most so long (None: as long as it takes), for what is being published. What of which volume was shared in this build."""
         if self._sharing is None:
@@ -238,12 +247,12 @@ class Volumes:
         with faults.translated(self._store.root):
             return forking.fork(self._store, key, scope)
 
-    def repair(self, volume_id: str, damage: "tuple[Damage, ...]", fetch: "Fetch | None" = None) -> "Repaired":
-        """Fetch again, or drop, what `verify` found damaged in one instance of a volume. Raises StoreError volume.unknown, volume.busy."""
+    def repair(self, volume_id: str, damage: "tuple[Damage, ...]") -> "Repaired":
+        """Drop here what `verify` found damaged in one instance of a volume. Raises StoreError volume.unknown, volume.busy."""
         from chandlery.volume import repairing
 
         with faults.translated(self._store.root):
-            return repairing.repair(self._store, volume_id, damage, fetch)
+            return repairing.repair(self._store, volume_id, damage)
 
     def verify(self, key: VolumeKey) -> "tuple[Damage, ...]":
         """Read every file of a volume; what isn't as it was recorded. Raises StoreError volume.unknown."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def add_image_arguments(parser: "Parser") -> None:
     parser.one("--as-image", help="push what the volume holds as an image", metavar="REF")
     parser.many("--scope", help="whose volume; several: what they hold together, the first one's where they differ", metavar="SCOPE")
-    parser.many("--cache-remote", help="bring the scopes' volumes up to date from there first, as in a build", metavar="ADDRESS")
+    parser.many("--cache-remote", help="where the volume is shared; for an image: what its scopes are brought up to date from first", metavar="ADDRESS")
     parser.one("--path", help="where the files are in the image (default: the volume's name)", metavar="DIR")
     parser.one("--base", help="an image to put them on, which the result then is with them", metavar="REF")
     parser.flag("--load", help="name the image in the store instead of pushing it")

@@ -1,5 +1,7 @@
 """`chandlery volume fork`: start a scope's volume from another scope's."""
 
+import json
+
 from chandlery.cli.amounts import size_text
 from chandlery.cli.volume.open_volumes import add_volume_arguments, open_volumes
 
@@ -16,13 +18,17 @@ def add_arguments(parser: "Parser") -> None:
     parser.word("source", help="the scope that has the volume", metavar="FROM-SCOPE")
     parser.word("target", help="the scope that gets one", metavar="TO-SCOPE")
     parser.word("volume", help="its name")
-    add_volume_arguments(parser, has_format=False)
+    add_volume_arguments(parser)
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
     with open_volumes(arguments, settings) as opened:
         key = opened.find(arguments.volume, scope=arguments.source)
         made = opened.volumes.fork(key, arguments.target)
+    if arguments.format == "json":
+        print(json.dumps({"name": key.name, "scope": arguments.target, "platform": key.platform, "files": made.files, "size": made.size_bytes,
+                          "kept_back": made.kept_back}))  # fmt: skip
+        return 0
     kept = f"; {made.kept_back} files that the project installed itself stay with {key.scope}" if made.kept_back else ""
     print(f"{arguments.target}:{key.name} begins with {made.files} files, {size_text(made.size_bytes)} of {key.scope}'s{kept}")
     return 0

@@ -37,10 +37,9 @@ class Opened:
         return find(self.volumes.rows(), text, scope=scope, platform=self.platform)
 
 
-def add_volume_arguments(parser: "Parser", *, has_format: bool = True) -> None:
+def add_volume_arguments(parser: "Parser") -> None:
     parser.one("--platform", help="the platform of the volume, where several have one of that name", metavar="OS/ARCH")
-    if has_format:
-        add_format(parser)
+    add_format(parser)
     add_store_arguments(parser)
 
 
