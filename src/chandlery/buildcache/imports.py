@@ -1,5 +1,6 @@
 """`Imports`: the caches of --cache-from in one build, read at once when the first step misses, and asked in their order."""
 
+import time
 from _thread import allocate_lock
 
 from chandlery.buildcache.entry import Entry, Expected
@@ -35,6 +36,7 @@ class Imports:
         self.limit_s = limit_s
         self._lock = allocate_lock()
         self._usable: list[ImportedCache] | None = None
+        self._ready_s = 0.0
 
     def find(self, key: CacheKey, expected: Expected) -> "tuple[Entry, ImportedCache] | None":
         """A step's result, where it is; waits until the caches are read, or have taken too long."""
@@ -44,15 +46,20 @@ class Imports:
                 return entry, cache
         return None
 
+    def ready_s(self) -> float:
+        """When the caches were read, by the monotonic clock; waits for it."""
+        self._read()
+        return self._ready_s
+
     def _read(self) -> "list[ImportedCache]":
         with self._lock:
             if self._usable is None:
                 self._usable = self._load()
+                self._ready_s = time.monotonic()
             return self._usable
 
     def _load(self) -> "list[ImportedCache]":
         import threading
-        import time
 
         nodes = self._named()
         loaded: dict[int, bool] = {}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PARALLEL = 16
 LIMIT_S = 5.0
+PATIENCE_S = 0.5
 
 
 @value
@@ -59,6 +60,7 @@ class LookUps:
         self._asked: dict[Digest, _Question] = {}
         self._queue: queue.SimpleQueue[_Question] | None = None
         self._threads = 0
+        self._patience_s = PATIENCE_S
         self.down: dict[str, str] = {}
         self.replaceable: set[Digest] = set()  # keys whose entry is broken or too old: what is made in its place replaces it
 
@@ -67,8 +69,7 @@ class LookUps:
         import queue
         import threading
 
-        limit_s = self._limit_s + (self._imports.limit_s if self._imports is not None else 0.0)
-        fresh = [_Question(key, expected, limit_s) for key, expected in wanted if key.digest not in self._asked]
+        fresh = [_Question(key, expected, self._limit_s) for key, expected in wanted if key.digest not in self._asked]
         if self._queue is None:
             self._queue = queue.SimpleQueue()
         for question in fresh:
@@ -85,12 +86,22 @@ class LookUps:
         """The entry of a key, if it has come."""
         return self._asked[key].found if key in self._asked else None
 
+    def known_soon(self, key: Digest) -> Found | None:
+        """As `known`, but an answer that is on its way is waited for a little, all of them together no longer than PATIENCE_S."""
+        if key in self._asked and not self._asked[key].answered.is_set() and self._patience_s > 0:
+            begun_s = time.monotonic()
+            self._asked[key].answered.wait(self._patience_s)
+            self._patience_s -= time.monotonic() - begun_s
+        return self.known(key)
+
     def answer(self, key: CacheKey, expected: Expected) -> Found | None:
         """The entry of a key; None where there is none, or none came in time."""
         if key.digest not in self._asked:
             self.start([(key, expected)])
-        question = self._asked[key.digest]
-        if not question.answered.wait(max(0.0, question.until_s - time.monotonic())):
+        question, until_s = self._asked[key.digest], self._asked[key.digest].until_s
+        if self._imports is not None:
+            until_s = max(until_s, self._imports.ready_s() + self._limit_s)
+        if not question.answered.wait(max(0.0, until_s - time.monotonic())):
             for remote in self._remotes:
                 self._give_up(remote, f"no answer within {self._limit_s:g} s")
         return question.found

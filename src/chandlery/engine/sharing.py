@@ -117,7 +117,7 @@ class Sharing:
 
     def origin(self, key: Digest | None, record: StepRecord | None) -> Pairs:
         """Where a hit came from, for the summary and the metadata file."""
-        found = self._look_ups.known(key) if key is not None and record is None and self._look_ups is not None else None
+        found = self._look_ups.known_soon(key) if key is not None and record is None and self._look_ups is not None else None
         if found is not None:
             entry, size = found.entry, sum(blob.size_bytes for blob in found.entry.blobs[-1:])
             age = max(0, int(time.time() - entry.created_at_s))
