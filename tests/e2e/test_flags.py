@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_a_git_url_with_a_reference_and_a_directory(builder, tmp_path):
     for reference, content in (("v1", "first"), ("main", "second")):
         assert text_of(builder.tree("", context=f"file://{repository}/.git#{reference}:sub"), "all/file") == content
     assert builder.build("", context=f"file://{repository}/.git#none").code.startswith("git.")
+
+
+def test_the_time_of_a_git_context_is_its_commit_s(builder, tmp_path):
+    need("git")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "Dockerfile").write_text("FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo $SOURCE_DATE_EPOCH > /time\n")
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    environment = {**os.environ, "GIT_COMMITTER_DATE": "1000000000 +0000"}
+    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *arguments], check=True, env=environment)
+
+    dated = builder.tree("", "--build-arg", "SOURCE_DATE_EPOCH=context", context=f"file://{repository}/.git#main")
+    assert text_of(dated, "time") == "1000000000\n"
+    undated = builder.tree("", "--build-arg", "SOURCE_DATE_EPOCH=context", context=str(repository))
+    assert text_of(undated, "time") == "\n"
 
 
 def test_target(builder):

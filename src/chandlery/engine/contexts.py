@@ -20,6 +20,7 @@ from chandlery.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.engine.steps import StepBook
+    from chandlery.source.git import Checkout
 
 MAX_DOCKERFILE_BYTES = 16 << 20
 NAMES = ("Dockerfile", "dockerfile")
@@ -27,14 +28,15 @@ NAMES = ("Dockerfile", "dockerfile")
 
 @value
 class OpenedContext:
-    """`root` is "" where there is no context; `source` says in words what it is; `dockerfile_name` is for messages."""
+    """`root` is "" where there is no context; `source` says in words what it is; `dockerfile_name` is for messages; `committed_at_s` is when a git context's
+    commit was made, None for others."""
 
     root: str
     source: str
     dockerfile_name: str
     dockerfile_text: str
     ignore: Ignore
-    owns_modes: bool = False
+    committed_at_s: int | None = None
 
 
 class Contexts:
@@ -68,9 +70,9 @@ class Contexts:
 
 def open_context(request: BuildRequest, *, store: Store, session: Session, secrets: Secrets, book: "StepBook") -> OpenedContext:
     """The main context and the Dockerfile of a request. Raises ContextError, RequestError; Unavailable for a git remote out of reach."""
-    root, source = _root(request, store, session, secrets, book)
+    root, source, committed_at_s = _root(request, store, session, secrets, book)
     if request.dockerfile_text is not None:
-        return OpenedContext(root, source, "Dockerfile", request.dockerfile_text, _ignore_of(root) if root else Ignore())
+        return OpenedContext(root, source, "Dockerfile", request.dockerfile_text, _ignore_of(root) if root else Ignore(), committed_at_s)
     if not root:
         raise RequestError("there is neither a context nor a Dockerfile", code="request.no-context", hint="for the current directory: chandlery build .")
     path = _dockerfile_path(request, root, is_remote=source != root)
@@ -78,35 +80,36 @@ def open_context(request: BuildRequest, *, store: Store, session: Session, secre
     name = os.path.relpath(path, root) if path.startswith(root + "/") else path
     own_ignore = path + ".dockerignore"
     ignore = _read_ignore(own_ignore) if os.path.isfile(own_ignore) else _ignore_of(root)
-    return OpenedContext(root, source, name, text, ignore)
+    return OpenedContext(root, source, name, text, ignore, committed_at_s)
 
 
-def _root(request: BuildRequest, store: Store, session: Session, secrets: Secrets, book: "StepBook") -> tuple[str, str]:
+def _root(request: BuildRequest, store: Store, session: Session, secrets: Secrets, book: "StepBook") -> tuple[str, str, int | None]:
     if request.context_tar:
         from chandlery.source.tar_context import unpack_context
 
-        return book.during("[internal] load build context from a tar", lambda _: unpack_context(request.context_tar, session.scratch("c"))), "tar"
+        return book.during("[internal] load build context from a tar", lambda _: unpack_context(request.context_tar, session.scratch("c"))), "tar", None
     if not request.context:
-        return "", ""
+        return "", "", None
     if git_url.is_git_url(request.context):
         remote = git_url.parse(request.context)
         keeps_git = dict(request.build_args).get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "").lower() in ("1", "true")
-        return book.during(f"[internal] load git source {remote.safe_url}", lambda _: _checkout(remote, keeps_git, store, session, secrets)), "git"
+        checkout = book.during(f"[internal] load git source {remote.safe_url}", lambda _: _checkout(remote, keeps_git, store, session, secrets))
+        return checkout.root, "git", checkout.committed_at_s
     if request.context.startswith(("http://", "https://")):
         raise RequestError("contexts from HTTP come with a later release", code="context.http", hint="clone or download it, or give a git URL ending in .git")
     root = os.path.realpath(request.context)
     if not os.path.isdir(root):
         problem = "is not a directory" if os.path.exists(root) else "does not exist"
         raise ContextError(f"the build context {request.context} {problem}", code="context.missing", hint="give the path of a directory")
-    return root, root
+    return root, root, None
 
 
-def _checkout(remote: git_url.GitRemote, keeps_git: bool, store: Store, session: Session, secrets: Secrets) -> str:
+def _checkout(remote: git_url.GitRemote, keeps_git: bool, store: Store, session: Session, secrets: Secrets) -> "Checkout":
     from chandlery.source.git import GitSource
 
     token = secrets.read("GIT_AUTH_TOKEN", is_required=False) or b""
     source = GitSource(store, auth_token=token.decode("utf-8", "surrogateescape").strip())
-    return source.checkout(source.pin(remote), session, keeps_git_dir=keeps_git).root
+    return source.checkout(source.pin(remote), session, keeps_git_dir=keeps_git)
 
 
 def _stat_cache_path(store: Store, root: str) -> str:

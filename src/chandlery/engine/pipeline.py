@@ -95,14 +95,25 @@ class _Build:
         try:
             dockerfile = parse(opened.dockerfile_text, file=opened.dockerfile_name)
             self._remark(dockerfile)
-            options = lower_options(self._request)
-            lowered, images = pin_and_lower(dockerfile, options, RequestPinner(self._request, self._tools), self._book)
+            lowered, images = self._lower(dockerfile)
+            if lowered.source_date_epoch == "context":
+                self._date_by(opened)
+                lowered, images = self._lower(dockerfile)
             self._warn_unused(lowered)
             contexts = Contexts(self._tools.store, opened, named_directories(self._request))
             return self._solve(lowered, images, contexts)
         except ChandleryError as failure:
             _add_excerpt(failure, opened)
             raise
+
+    def _lower(self, dockerfile: Dockerfile) -> tuple[Lowered, dict[ImageReference, PinnedImage]]:
+        return pin_and_lower(dockerfile, lower_options(self._request), RequestPinner(self._request, self._tools), self._book)
+
+    def _date_by(self, opened: OpenedContext) -> None:
+        """SOURCE_DATE_EPOCH=context means the time of a git context's commit, and nothing for other contexts, as in BuildKit."""
+        others = tuple(pair for pair in self._request.build_args if pair[0] != "SOURCE_DATE_EPOCH")
+        text = "" if opened.committed_at_s is None else str(opened.committed_at_s)
+        self._request = replace(self._request, build_args=(*others, ("SOURCE_DATE_EPOCH", text)))
 
     def _solve(self, lowered: Lowered, images: dict[ImageReference, PinnedImage], contexts: Contexts) -> BuildResult:
         tools = self._tools

@@ -36,10 +36,12 @@ class GitPin:
 
 @value
 class Checkout:
-    """`root` is the directory to use as the context (the subdirectory, where one was named); it goes with its session."""
+    """`root` is the directory to use as the context (the subdirectory, where one was named); it goes with its session. `committed_at_s` is the commit's
+    time, in seconds since the epoch."""
 
     root: str
     commit: str
+    committed_at_s: int = 0
 
 
 class GitSource:
@@ -91,9 +93,10 @@ class GitSource:
 
             remove_tree(git_dir)
             _remove_git_files(root)
+        committed_at_s = _commit_time(mirror, pin.commit)
         if pin.remote.mtime == "commit":
-            self._set_times(mirror, pin.commit, root)
-        return Checkout(self._subdir(pin, root), pin.commit)
+            self._set_times(root, committed_at_s)
+        return Checkout(self._subdir(pin, root), pin.commit, committed_at_s)
 
     # -- the mirror
 
@@ -180,9 +183,8 @@ class GitSource:
             raise git_command.translated(failed, f"fetching the submodules of {pin.remote.safe_url}") from failed
 
     @staticmethod
-    def _set_times(mirror: str, commit: str, root: str) -> None:
-        text = git_command.run("show", "--no-patch", "--format=%ct", commit, env=git_command.local_environment(GIT_DIR=mirror))
-        mtime_ns = int(text.split()[0]) * 1_000_000_000
+    def _set_times(root: str, mtime_s: int) -> None:
+        mtime_ns = mtime_s * 1_000_000_000
         for directory, directories, files in os.walk(root, topdown=False):
             for name in (*files, *directories):
                 os.utime(os.path.join(directory, name), ns=(mtime_ns, mtime_ns), follow_symlinks=False)
@@ -241,6 +243,11 @@ def _checked(pin: GitPin) -> GitPin:
 
 def _has_commit(mirror: str, commit: str) -> bool:
     return _parse_commit(mirror, commit) == commit
+
+
+def _commit_time(mirror: str, commit: str) -> int:
+    text = git_command.run("show", "--no-patch", "--format=%ct", commit, env=git_command.local_environment(GIT_DIR=mirror))
+    return int(text.split()[0])
 
 
 def _parse_commit(mirror: str, ref: str) -> str:
