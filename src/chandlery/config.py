@@ -12,6 +12,8 @@ the working directory). Then the environment. A table named for a command holds 
     "docker.io" = ["https://mirror.lan"]
     [prune]
     max-used-space = "100GB"           # what the policy at the end of each build keeps to
+    [volumes]
+    max-size = "20GB"                  # of one cache volume; "off" for none
     [build]
     progress = "plain"
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_MACHINE_KEYS = frozenset({"root", "runtime", "mount", "max-steps", "insecure-registries", "mirrors", "prune", "certs-d"})
+_MACHINE_KEYS = frozenset({"root", "runtime", "mount", "max-steps", "insecure-registries", "mirrors", "prune", "volumes", "certs-d"})
 _OWNERS_FLAGS = frozenset(
     {
         "root",
@@ -50,6 +52,7 @@ _OWNERS_FLAGS = frozenset(
         "cache-to",
     }
 )
+_VOLUMES_KEYS = frozenset({"max-size"})
 _PRUNE_KEYS = frozenset({"max-used-space", "min-free-space", "reserved-space", "keep-duration"})
 
 
@@ -66,6 +69,7 @@ class Settings:
     mirrors: tuple[tuple[str, tuple[str, ...]], ...] = ()
     certs_d: tuple[str, ...] = ()
     prune: tuple[tuple[str, str], ...] = ()
+    volumes: tuple[tuple[str, str], ...] = ()
     commands: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
     def defaults(self, command: str) -> list[tuple[str, str]]:
@@ -130,9 +134,6 @@ def _settings(
     user_root = f"{environment.get('XDG_DATA_HOME') or home + '/.local/share'}/chandlery"
     default_root = "/var/lib/chandlery" if os.geteuid() == 0 else user_root
     insecure = environment.get("CHANDLERY_INSECURE_REGISTRIES", "")
-    prune = merged.get("prune", {})
-    if not isinstance(prune, dict) or not _PRUNE_KEYS.issuperset(prune):
-        raise RequestError(f"[prune] knows {', '.join(sorted(_PRUNE_KEYS))}", code="config.unknown-key")
     max_steps = merged.get("max-steps", 64)
     if not isinstance(max_steps, int) or isinstance(max_steps, bool) or max_steps < 1:
         raise RequestError("max-steps must be a whole number above 0", code="config.bad-value")
@@ -148,9 +149,17 @@ def _settings(
         insecure_registries=tuple(item.strip() for item in insecure.split(",") if item.strip()) or _texts_of(merged, "insecure-registries"),
         mirrors=tuple((name, _texts_of(mirrors, name)) for name in mirrors),
         certs_d=_texts_of(merged, "certs-d"),
-        prune=tuple((name, str(text)) for name, text in prune.items()),
+        prune=_table(merged, "prune", _PRUNE_KEYS),
+        volumes=_table(merged, "volumes", _VOLUMES_KEYS),
         commands=commands,
     )
+
+
+def _table(document: "dict[str, Any]", key: str, known: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    found = document.get(key, {})
+    if not isinstance(found, dict) or not known.issuperset(found):
+        raise RequestError(f"[{key}] knows {', '.join(sorted(known))}", code="config.unknown-key")
+    return tuple((name, str(text)) for name, text in found.items())
 
 
 def _text(document: "dict[str, Any]", key: str) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chandlery.scope import Scopes
     from chandlery.source.http import HttpSource
     from chandlery.volume.sharing import VolumePlace, VolumeSharing
+    from chandlery.volume.size_limit import SizeLimit
     from chandlery.volume.volumes import Volumes
 
     T = TypeVar("T")
@@ -47,6 +48,7 @@ SETTLED_S = 60.0
 # a syncfs waits for what anybody wrote: where that is much, a later build finds a better moment, for as long as this
 OVERDUE_S = 900.0
 CHEAP_SYNC_BYTES = 8 << 20
+_LARGEST_VOLUME = "20GB"
 
 
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
@@ -98,7 +100,7 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         runtime=lambda directory: _runtime(settings, directory),
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
-        volumes=lambda warn, secrets: volumes(store, _volume_sharing(store, places(), scopes, warn, secrets)),
+        volumes=lambda warn, secrets: volumes(store, _volume_sharing(store, places(), scopes, warn, secrets), limit=_volume_limit(settings, warn)),
         remotes=_once(lambda: _remotes(_addresses(settings, scopes, request), asking, moving)),
         imports=lambda platform: _imports(settings, platform, request, asking, moving),
         scopes=scopes,
@@ -211,10 +213,19 @@ def registry_settings(settings: Settings) -> "RegistrySettings":
     return replace(found, certs_d=settings.certs_d) if settings.certs_d else found
 
 
-def volumes(store: Store, sharing: "VolumeSharing | None" = None) -> "Volumes":
+def volumes(store: Store, sharing: "VolumeSharing | None" = None, *, limit: "SizeLimit | None" = None) -> "Volumes":
     from chandlery.volume.volumes import Volumes
 
-    return Volumes(store, sharing)
+    return Volumes(store, sharing, limit=limit)
+
+
+def _volume_limit(settings: Settings, warn: "Callable[[str], None]") -> "SizeLimit | None":
+    """How large a cache volume may be when a build ends."""
+    from chandlery.quantities import parse_size
+    from chandlery.volume.size_limit import SizeLimit
+
+    text = dict(settings.volumes).get("max-size", _LARGEST_VOLUME)
+    return SizeLimit(parse_size(text, "[volumes] max-size"), warn) if text != "off" else None
 
 
 def _volume_sharing(

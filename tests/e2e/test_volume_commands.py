@@ -183,3 +183,28 @@ def test_a_lost_layer_is_dropped(filled):
     (repaired,) = told(filled, "verify", "/c")
     assert (repaired["lost_layers"], repaired["remaining"]) == (1, 0)
     assert filled.build(READ, "--no-cache=steps").status == 0
+
+
+def test_a_volume_that_grows_too_large_loses_what_was_read_the_longest_ago(filled):
+    config = filled.directory / ".config/chandlery/chandlery.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[volumes]\nmax-size = "20k"\n')
+    age(filled, 3)
+    done = filled.build("FROM busybox\nRUN --mount=type=cache,target=/c cat /c/org/b/b.jar > /dev/null; head -c 8000 /dev/zero > /c/new\n")
+    assert done.status == 0, done.err
+    assert [line for line in done.err.splitlines() if line.startswith(" warning")] == [
+        " warning cache volume /c was larger than 20 KiB: 2 files (9 KiB) went, those that were read the longest ago"
+    ]
+    assert {entry["path"] for entry in told(filled, "show", "/c", "--files") if entry["type"] == "file"} == {"new", "org/b/b.jar"}
+    done = filled.build("FROM busybox\nRUN --mount=type=cache,target=/c cat /c/org/b/b.jar > /dev/null; true again\n")
+    assert "was larger than" not in done.err
+
+
+@pytest.mark.parametrize(("text", "code"), [("max-size = 'much'", "request.bad-size"), ("most = '1k'", "config.unknown-key")])
+def test_a_bad_size_is_refused(builder, text, code):
+    config = builder.directory / ".config/chandlery/chandlery.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"[volumes]\n{text}\n")
+    done = builder.build(FILL)
+    assert (done.status, done.code or code) == (2, code)
+    assert code in done.err

@@ -45,14 +45,14 @@ def remove_paths(store: "Store", key: VolumeKey, paths: "Collection[str]") -> Re
     return rewritten(store, shared_id(store, key), act)
 
 
-def trim(store: "Store", key: VolumeKey, choose: "Choose") -> TrimPlan:
+def trim(store: "Store", volume_id: str, choose: "Choose") -> TrimPlan:
     """Remove what `choose` says of a volume's files; what went. Raises as `remove_paths`."""
 
     def act(row: VolumeRow, attachment: "Attachment") -> TrimPlan | None:
         plan = choose(uses(store, row))
         return plan if not plan.paths or _take_out(store, row, attachment, plan.paths) else None
 
-    return rewritten(store, shared_id(store, key), act)
+    return rewritten(store, volume_id, act)
 
 
 def leave_out(store: "Store", volume_id: str, paths: "Collection[str]") -> None:
@@ -65,9 +65,9 @@ def leave_out(store: "Store", volume_id: str, paths: "Collection[str]") -> None:
     rewritten(store, volume_id, act)
 
 
-def would_trim(store: "Store", key: VolumeKey, choose: "Choose") -> TrimPlan:
+def would_trim(store: "Store", volume_id: str, choose: "Choose") -> TrimPlan:
     """What `trim` would remove. Raises StoreError volume.unknown."""
-    return looked_at(store, shared_id(store, key), lambda row, _: choose(uses(store, row)))
+    return looked_at(store, volume_id, lambda row, _: choose(uses(store, row)))
 
 
 def uses(store: "Store", row: VolumeRow) -> dict[str, Use]:

@@ -56,13 +56,8 @@ class UseBook:
                 self._unwatched.add(attachment.volume_id)
         return use
 
-    @property
-    def volume_ids(self) -> tuple[str, ...]:
-        with self._lock:
-            return tuple(self._uses)
-
-    def write(self) -> None:
-        """Write down what was noted since the last time."""
+    def write(self) -> tuple[str, ...]:
+        """Write down what was noted since the last time; the ids of the volumes that it was about."""
         with self._lock:
             uses, self._uses = self._uses, {}
             read, self._read = self._read, {}
@@ -76,6 +71,7 @@ class UseBook:
                 reads.note(directory, paths, is_blind=is_blind)
             except (ChandleryError, OSError, ValueError):
                 continue
+        return tuple(uses)
 
     def _guess(self, volume_id: str, directory: str, paths: set[str]) -> bool:
         """Add to `paths` what an unwatched step may have read; once a day, since every file is looked at. False where that can't be told."""

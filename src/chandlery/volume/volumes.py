@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chandlery.volume.removing import Choose, Removed
     from chandlery.volume.repairing import Repaired
     from chandlery.volume.sharing import VolumeReport, VolumeSharing
+    from chandlery.volume.size_limit import SizeLimit
     from chandlery.volume.tree import Entry
     from chandlery.volume.trimming import TrimPlan
     from chandlery.volume.use_book import UseBook
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 class Volumes:
     """The cache volumes of one store. Safe to share between threads; other processes may use the same store."""
 
-    def __init__(self, store: "Store", sharing: "VolumeSharing | None" = None) -> None:
+    def __init__(self, store: "Store", sharing: "VolumeSharing | None" = None, *, limit: "SizeLimit | None" = None) -> None:
         self._store = store
+        self._limit = limit
         self._sharing = sharing
         self._deletions = Deletions()
         self._lock = allocate_lock()
@@ -156,15 +158,18 @@ class Volumes:
         self._deletions.forget(session.id)
 
     def settle(self) -> None:
-        """Finish what needn't be on any step's path: folds under way, one syncfs, garbage. Safe beside running builds; nothing is lost without it."""
+        """Finish what needn't be on any step's path: folds under way, statistics, sizes, one syncfs, garbage.
+
+        Safe beside running builds; nothing is lost without it."""
         from chandlery.volume import folding, garbage
 
         with self._lock:
             threads = list(self._folding.values())
         for thread in threads:
             thread.join()
-        if self._book is not None:
-            self._book.write()
+        used = self._book.write() if self._book is not None else ()
+        if self._limit is not None:
+            self._limit.keep(self._store, used)
         with faults.translated(self._store.root):
             folding.sync(self._store)
             garbage.sweep(self._store)
@@ -232,7 +237,7 @@ class Volumes:
         from chandlery.volume import removing
 
         with faults.translated(self._store.root):
-            return (removing.would_trim if dry_run else removing.trim)(self._store, key, choose)
+            return (removing.would_trim if dry_run else removing.trim)(self._store, removing.shared_id(self._store, key), choose)
 
     def free(self) -> None:
         """Give back the space of what was removed. Looks at every file that volumes share."""
