@@ -152,7 +152,7 @@ def encode_head(head: Head) -> str:
             "vector": encode_vector(head.vector),
             "lamport": head.lamport,
             "layers": [_encode_layer(layer) for layer in head.layers],
-            "tombstones": {encode_path(path): encode_vector(vector) for path, vector in head.tombstones},
+            "tombstones": _encode_tombstones(head.tombstones),
         }
     ).decode()
 
@@ -168,9 +168,24 @@ def decode_head(number: int, text: str | None) -> Head:
         decode_vector(document["vector"]),
         document["lamport"],
         tuple([_decode_layer(layer) for layer in document["layers"]]),
-        tuple(sorted((decode_path(path), decode_vector(vector)) for path, vector in document["tombstones"].items())),
+        _decode_tombstones(document["tombstones"]),
         document.get("home", ""),
     )
+
+
+def _encode_tombstones(tombstones: "tuple[tuple[str, VersionVector], ...]") -> "list[list[Any]]":
+    """By vector: what was removed together has the same one, which names every writer, and the head is read before each step."""
+    paths: dict[VersionVector, list[str]] = {}
+    for path, vector in tombstones:
+        paths.setdefault(vector, []).append(encode_path(path))
+    return [[encode_vector(vector), found] for vector, found in paths.items()]
+
+
+def _decode_tombstones(document: "Any") -> "tuple[tuple[str, VersionVector], ...]":
+    # stores of the first weeks have a vector for each path
+    removals = [(vector, [path]) for path, vector in document.items()] if isinstance(document, dict) else document
+    decoded = [(decode_vector(vector), paths) for vector, paths in removals]
+    return tuple(sorted((decode_path(path), vector) for vector, paths in decoded for path in paths))
 
 
 def _encode_layer(layer: Layer) -> "dict[str, Any]":

@@ -74,7 +74,7 @@ class UseBook:
         return tuple(uses)
 
     def _guess(self, volume_id: str, directory: str, paths: set[str]) -> bool:
-        """Add to `paths` what an unwatched step may have read; once a day, since every file is looked at. False where that can't be told."""
+        """Add to `paths` what an unwatched step may have read, which takes a look at every file. False where that can't be told."""
         if reads.load(directory).blind == reads.today():
             return False
         with self._store.begin() as session:

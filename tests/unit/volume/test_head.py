@@ -22,6 +22,18 @@ def test_a_head_survives_its_document():
     assert decode_head(7, encode_head(head)) == head
 
 
+def test_what_was_removed_together_is_written_once():
+    vector = VersionVector(tuple((f"w2026-48-{number:08}", 1) for number in range(200)))
+    head = Head(1, "", vector, 1, (), tuple((f"org/{number:04}", vector) for number in range(1000)))
+    assert len(encode_head(head)) < 30_000
+    assert decode_head(1, encode_head(head)) == head
+
+
+def test_removals_of_an_older_form_are_read():
+    document = json.loads(encode_head(Head(1)))
+    assert decode_head(1, json.dumps({**document, "tombstones": {"a%25": {"s": 2}}})).tombstones == (("a%", VersionVector((("s", 2),))),)
+
+
 def test_a_volume_without_a_generation_has_an_empty_head():
     assert decode_head(0, None) == Head()
 
