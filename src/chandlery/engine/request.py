@@ -184,3 +184,4 @@ class BuildResult:
     seconds: float = 0.0
     log_path: str = ""
     cache: CacheReport | None = None
+    cache_manifest: Pairs = ()
