@@ -9,7 +9,7 @@ import os
 import zstandard
 
 from chandlery.oci.digest import from_hex
-from chandlery.volume import pack, remote_head
+from chandlery.volume import pack, pack_writer, remote_head
 from chandlery.volume.pack import PackRef
 from chandlery.volume.remote_head import RemoteHead
 from chandlery.volume.tree import Entry, EntryType, Version, VersionVector
@@ -25,7 +25,7 @@ def entry(path: str, kind: EntryType = EntryType.FILE, *, size: int = 0, sha256:
 
 def honest(path: str, files: dict[str, bytes], version: Version = Version(1, SLOT, 1)) -> PackRef:
     """Write a pack of `files`, with the directories above them, to `path`."""
-    writer = pack.Writer(path)
+    writer = pack_writer.Writer(path)
     directories = {""} | {"/".join(name.split("/")[:depth]) for name in files for depth in range(1, name.count("/") + 1)}
     for name in sorted(directories, key=lambda name: (name.count("/"), name)):
         writer.add(entry(name, EntryType.DIRECTORY, version=version), None)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from tests.fakes.registry import FakeRegistry
 
-from chandlery.cli.metadata import metadata
 from chandlery.config import Settings
 from chandlery.engine.request import BuildRequest, BuildResult, CacheKind, CacheSpec, Output, OutputKind
 from chandlery.errors import MachineError, RegistryError
@@ -176,12 +175,6 @@ def test_a_directory_keeps_the_caches_of_other_tags(machines):
     assert machines.hits() == ["cached"] * (STEPS + 1)
 
 
-def test_the_metadata_name_the_cache(machines, fake):
-    result = machines.build("one", cache_to=(f"type=registry,ref={fake.host}/cache:1",))
-    assert dict(metadata(BuildRequest(), result)["cache.manifest"])["digest"] == dict(result.cache_manifest)["digest"]
-    assert fake.manifests["cache", dict(result.cache_manifest)["digest"]] == fake.manifests["cache", "1"]
-
-
 # images that carry their cache
 
 
@@ -302,31 +295,6 @@ def test_a_damaged_layer_is_a_miss(machines, fake):
 
     assert machines.hits()[-OWN:] == ["done"] * OWN
     assert "cache.lost-layer" in machines.warnings
-
-
-def test_a_layer_that_goes_while_the_next_cache_is_written_is_left_out(machines, fake):
-    machines.build("one", cache_to=(f"type=registry,ref={fake.host}/cache:1,mode=max",))
-    for digest in layers_of(fake, "cache"):
-        del fake.blobs["cache", digest]
-
-    machines.build("two", cache_from=(f"type=registry,ref={fake.host}/cache:1",), cache_to=(f"type=local,dest={machines.directory}/cache",))
-
-    assert "cache.lost-layer" in machines.warnings
-    machines.build("three", cache_from=(f"type=registry,ref={fake.host}/cache:1",), cache_to=(f"type=registry,ref={fake.host}/second:1,mode=max",))
-    assert "cache.lost-layer" in machines.warnings
-
-
-def test_times_that_are_none_don_t_reach_an_image(machines, fake):
-    machines.build("one", cache_to=(f"type=registry,ref={fake.host}/cache:1,mode=max",))
-    manifest = json.loads(fake.manifests["cache", "1"][0])
-    document = json.loads(fake.blobs["cache", manifest["config"]["digest"]])
-    put(fake, json.dumps(document | {"layers": [row | {"annotations": {"createdAt": "now"}} for row in document["layers"]]}).encode())
-
-    machines.build("two", cache_from=(f"type=registry,ref={fake.host}/cache:1",), outputs=PUSH, tags=(f"{fake.host}/app:1",))
-
-    assert machines.hits() == ["cached"] * STEPS
-    config = json.loads(fake.blobs["app", json.loads(fake.manifests["app", "1"][0])["config"]["digest"]])
-    assert all(entry["created"].endswith("Z") for entry in config["history"])
 
 
 def test_lost_layers_of_a_cache_are_a_miss(machines, fake):

@@ -87,7 +87,7 @@ class ImportedCache:
             else:
                 plain = Descriptor(blob.media_type, blob.digest, blob.size_bytes)
                 created_by = expected.created_by[at - len(base)] if at - len(base) < len(expected.created_by) else ""
-                layers.append(SharedLayer(Digest(diff_id), plain, _time(layer.created) or _time(notes.get(CREATED, "")), created_by))
+                layers.append(SharedLayer(Digest(diff_id), plain, layer.created or notes.get(CREATED, ""), created_by))
         return tuple(layers)
 
     # reading
@@ -161,13 +161,6 @@ def _is_digest(text: str) -> bool:
         return bool(Digest(text))
     except InputError:
         return False
-
-
-def _time(text: str) -> str:
-    """A time that an image's history may have; "" for anything else."""
-    import re
-
-    return text if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", text, re.ASCII) else ""
 
 
 def _seconds(text: str) -> float:

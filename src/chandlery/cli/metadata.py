@@ -21,9 +21,6 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
     if result.descriptor:
         descriptor: dict[str, object] = dict(result.descriptor)
         document["containerimage.descriptor"] = descriptor | {"size": int(str(descriptor["size"]))}
-    if result.cache_manifest:
-        manifest: dict[str, object] = dict(result.cache_manifest)
-        document["cache.manifest"] = manifest | {"size": int(str(manifest["size"]))}
     if result.names:
         document["image.name"] = ",".join(result.names)
     document["chandlery.build"] = {

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from chandlery.source.image import PinnedImage
     from chandlery.source.layer_forms import BlobForm, LayerForms
 
-_TRIES = 8
 _NAMES = {CacheKind.REGISTRY: "exporting cache to registry", CacheKind.LOCAL: "exporting cache to client directory"}
 
 
@@ -133,18 +132,6 @@ class BuildkitCaches:
             cache.stop()
 
     def _export(
-        self, spec: CacheSpec, step: Step, forms: "LayerForms", known: "Callable[[int], FileSystem | None]", origins: "Callable[[str], dict[Digest, str]]"
-    ) -> None:
-        for _ in range(_TRIES):
-            try:
-                self._write(spec, step, forms, known, origins)
-                return
-            except Lost as lost:
-                # a layer that was to be had a moment ago: what stands on it is left out the next time
-                self._book.warn("cache.lost-layer", f"a layer of the cache {spec.name} is gone while it is written ({lost.what[:19]})")
-        self._book.warn("cache.not-exported", f"the cache {spec.name} was not written: its layers keep disappearing")
-
-    def _write(
         self, spec: CacheSpec, step: Step, forms: "LayerForms", known: "Callable[[int], FileSystem | None]", origins: "Callable[[str], dict[Digest, str]]"
     ) -> None:
         from chandlery.buildcache.buildkit_artifact import assemble

@@ -19,7 +19,7 @@ from chandlery.engine.lowering import RequestPinner, lower_options, named_direct
 from chandlery.engine.pinning import pin_and_lower
 from chandlery.engine.recipe import created_time, epoch_of, recipe_of
 from chandlery.engine.remote_layers import RemoteLayers
-from chandlery.engine.request import BuildRequest, BuildResult, CacheReport, Output, OutputKind, Pairs
+from chandlery.engine.request import BuildRequest, BuildResult, CacheReport, Output, OutputKind
 from chandlery.engine.sharing import Sharing
 from chandlery.engine.steps import StepBook
 from chandlery.engine.tasks import BuildTasks
@@ -258,7 +258,7 @@ class _Build:
             build_id=self._tools.session.id,
             image_digest=first.image_digest if first is not None else "",
             config_digest=first.config_digest if first is not None else "",
-            descriptor=_pairs(described),
+            descriptor=(("mediaType", described.media_type), ("digest", str(described.digest)), ("size", str(described.size_bytes))) if described else (),
             names=tuple(name for made in exports.made for name in made.names),
             steps=tuple(self._book.outcomes),
             warnings=tuple(self._book.warnings),
@@ -266,7 +266,6 @@ class _Build:
             seconds=time.time() - self._started_at_s,
             log_path=self._tools.store.layout.log(self._tools.session.id),
             cache=self._cache,
-            cache_manifest=_pairs(self._caches.descriptor) if self._caches is not None else (),
         )
 
     def _remark(self, dockerfile: Dockerfile) -> None:
@@ -285,10 +284,6 @@ def _mountable(registry: str, images: dict[ImageReference, PinnedImage], remote:
         if image.reference.registry == registry and not image.is_local:
             found.update((layer.digest, image.reference.repository) for layer in image.layers)
     return found
-
-
-def _pairs(described: Descriptor | None) -> Pairs:
-    return (("mediaType", described.media_type), ("digest", str(described.digest)), ("size", str(described.size_bytes))) if described is not None else ()
 
 
 def _recorded(vertex: int, solver: Solver, records: RecordStore, sharing: Sharing) -> FileSystem | None:

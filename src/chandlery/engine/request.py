@@ -184,4 +184,3 @@ class BuildResult:
     seconds: float = 0.0
     log_path: str = ""
     cache: CacheReport | None = None
-    cache_manifest: Pairs = ()

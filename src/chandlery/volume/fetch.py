@@ -1,39 +1,44 @@
-"""Fetching what a volume lacks: tables, then the frames that hold wanted files, as a directory that is a layer.
+"""Fetching what a volume lacks, as a directory that is a layer: from what this machine has already, then frame by frame from packs.
 
 Nothing in a pack is trusted: a table's sha256 is in the head, each file's in the table, and a file gets its name only when the bytes that were
 written hash to it. What can't be had is left out with a warning; `missing` are then the packs whose deltas are not complete here.
 """
 
-import hashlib
-import os
-
-from chandlery.errors import ChandleryError, StoreError
-from chandlery.linux.atomic import write_all
-from chandlery.linux.removal import remove_tree
+from chandlery.errors import ChandleryError, StoreError, Unavailable
 from chandlery.values import value
-from chandlery.volume import nodes, pack
-from chandlery.volume.pack import PackRef, Table
+from chandlery.volume import pack
+from chandlery.volume.fetched_tree import FetchedTree
+from chandlery.volume.pack import PackRef, Piece, Table
+from chandlery.volume.pack_reader import WORKERS, PackReader
 from chandlery.volume.tree import Entry, EntryType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
 
-    from chandlery.volume.protocol import VolumeRemote
+    class AtHand(Protocol):
+        def put(self, tree: FetchedTree, entry: Entry) -> bool:
+            """Make a file of the tree from what this machine has; False if it has nothing of that content."""
 
-_WORKERS = 6
-# frames closer than this are fetched by one request; a request is as large as this at most
+        def note(self, tree: str, entries: Iterable[Entry]) -> None:
+            """Hear what was fetched, and where it is now."""
+
+
+# frames closer than this are fetched by one request; a request is as large as this at most, and never a smaller share of a pack than makes WORKERS of it
 _GAP_BYTES = 64 << 10
 _SPAN_BYTES = 16 << 20
 
 
 @value
 class Fetched:
-    """`entries` are on disk, directories before what is in them."""
+    """`entries` are on disk, directories before what is in them. `files` and `size_bytes` count what came from packs."""
 
     entries: tuple[Entry, ...]
-    missing: tuple[PackRef, ...]
-    warnings: tuple[str, ...]
+    missing: tuple[PackRef, ...] = ()
+    warnings: tuple[str, ...] = ()
+    files: int = 0
+    size_bytes: int = 0
 
 
 @value
@@ -45,163 +50,119 @@ class Span:
     frames: tuple[int, ...]
 
 
-def read_tables(remote: "VolumeRemote", packs: "Iterable[PackRef]") -> "tuple[dict[PackRef, Table], list[str]]":
-    """The verified tables of packs, read side by side; those that can't be had are left out, with what was wrong."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    tables: dict[PackRef, Table] = {}
-    warnings: list[str] = []
-
-    def read(item: PackRef) -> "Table | str":
-        try:
-            return pack.read_table(remote.read_range(item.digest, item.size_bytes, item.table_at, item.table_bytes), item)
-        except (ChandleryError, OSError, ValueError) as broken:
-            return f"{item.digest} of {remote.name}: {broken}"
-
-    wanted = list(packs)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        for item, found in zip(wanted, pool.map(read, wanted), strict=True):
-            if isinstance(found, str):
-                warnings.append(found)
-            else:
-                tables[item] = found
-    return tables, warnings
-
-
 def spans(table: Table, frames: "Iterable[int]") -> list[Span]:
     """The requests that bring these frames."""
     made: list[Span] = []
+    parts: list[list[int]] = []
     for number in sorted(set(frames), key=lambda number: table.frames[number].start):
         frame = table.frames[number]
         end = frame.start + frame.size_bytes
         last = made[-1] if made else None
         if last is not None and frame.start - last.end <= _GAP_BYTES and end - last.start <= _SPAN_BYTES:
-            made[-1] = Span(last.start, max(end, last.end), (*last.frames, number))
+            parts[-1].append(number)
+            made[-1] = Span(last.start, max(end, last.end), ())
         else:
-            made.append(Span(frame.start, end, (number,)))
-    return made
+            parts.append([number])
+            made.append(Span(frame.start, end, ()))
+    return [Span(span.start, span.end, tuple(part)) for span, part in zip(made, parts, strict=True)]
 
 
-def build_tree(remote: "VolumeRemote", wanted: "dict[str, tuple[Entry, PackRef | None]]", tables: "dict[PackRef, Table]", target: str) -> Fetched:
+def build_tree(
+    readers: "Mapping[PackRef, PackReader]", wanted: "Mapping[str, tuple[Entry, PackRef | None]]", target: str, at_hand: "AtHand | None" = None
+) -> Fetched:
     """Make the new directory `target` hold the wanted entries (path -> entry and the pack that has it; None for directories that are here)."""
-    tree = _Tree(target)
-    for entry in pack.parents_first(entry for entry, _ in wanted.values()):
-        if entry.is_directory:
-            tree.make_directory(entry)
-        elif entry.type is not EntryType.FILE:
-            tree.make_link(entry)
-    by_pack: dict[PackRef, list[Entry]] = {}
-    for entry, item in wanted.values():
-        if entry.type is EntryType.FILE and item is not None:
-            by_pack.setdefault(item, []).append(entry)
-    missing, warnings = [], []
-    for item, entries in by_pack.items():
-        problems = _fetch_files(remote, item, tables[item], entries, tree)
-        if problems:
-            missing.append(item)
-            warnings.append(f"{len(problems)} of {len(entries)} files of {item.digest} of {remote.name}: {problems[0]}")
-    return Fetched(tree.finish(), tuple(missing), tuple(warnings))
-
-
-def _fetch_files(remote: "VolumeRemote", item: PackRef, table: Table, entries: list[Entry], tree: "_Tree") -> list[str]:
-    """Fetch some files of one pack; what went wrong, one text a file."""
     from concurrent.futures import ThreadPoolExecutor
 
-    pieces_of: dict[int, list[tuple[Entry, int, pack.Piece]]] = {}
-    for entry in entries:
+    tree = FetchedTree(target, [entry for entry, _ in wanted.values() if entry.type is not EntryType.FILE])
+    downloads: dict[PackRef, _Download] = {}
+    for entry, item in wanted.values():
+        if entry.type is EntryType.FILE and item is not None and not (at_hand is not None and at_hand.put(tree, entry)):
+            downloads.setdefault(item, _Download(readers[item], tree)).want(entry)
+    down: dict[str, str] = {}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for done in [pool.submit(download.fetch, span, down) for download in downloads.values() for span in download.spans()]:
+            done.result()
+        for done in [pool.submit(download.finish, entry) for download in downloads.values() for entry in download.in_parts()]:
+            done.result()
+    missing = tuple([item for item, download in downloads.items() if download.failed])
+    warnings = tuple([download.told() for download in downloads.values() if download.failed])
+    files = [entry for download in downloads.values() for entry in download.wanted if entry.path not in download.failed]
+    entries = tree.finish()
+    if at_hand is not None:
+        at_hand.note(target, entries)
+    return Fetched(entries, missing, warnings, len(files), sum(entry.size for entry in files))
+
+
+class _Download:
+    """What is wanted of one pack."""
+
+    def __init__(self, reader: PackReader, tree: FetchedTree) -> None:
+        self._reader, self._tree = reader, tree
+        self._table = reader.read_table()
+        self._pieces_of: dict[int, list[tuple[Entry, int, Piece]]] = {}
+        self.wanted: list[Entry] = []
+        self.failed: dict[str, str] = {}
+
+    def want(self, entry: Entry) -> None:
+        self.wanted.append(entry)
         at = 0
-        for piece in table.pieces[entry.path]:
-            pieces_of.setdefault(piece.frame, []).append((entry, at, piece))
+        for piece in self._table.pieces[entry.path]:
+            self._pieces_of.setdefault(piece.frame, []).append((entry, at, piece))
             at += piece.size_bytes
-    failed: dict[str, str] = {}
+        if not at:
+            self._guarded([entry], lambda: self._tree.write_file(entry, b""))
 
-    def fetch(span: Span) -> None:
+    def spans(self) -> list[Span]:
+        return spans(self._table, self._pieces_of)
+
+    def fetch(self, span: Span, down: dict[str, str]) -> None:
+        """Have one span's pieces on the disk. Nothing more is asked of a remote once `down` says why it can't be reached."""
+        left = list(span.frames)
+        remote = self._reader.remote.name
         try:
-            data = memoryview(remote.read_range(item.digest, item.size_bytes, span.start, span.end - span.start))
+            if remote in down:
+                raise Unavailable(down[remote])
+            for number, data in self._reader.frames(span.frames):
+                left.remove(number)
+                self._unpack(number, data)
         except (ChandleryError, OSError, ValueError) as broken:
-            failed.update({entry.path: str(broken) for number in span.frames for entry, _, _ in pieces_of[number]})
+            if isinstance(broken, Unavailable):
+                down[remote] = str(broken)
+            for number in left:
+                self.failed.update({entry.path: str(broken) for entry, _, _ in self._pieces_of[number]})
+
+    def in_parts(self) -> list[Entry]:
+        """The files that are in several frames, all of which are here."""
+        return [entry for entry in self.wanted if entry.path not in self.failed and len(self._table.pieces[entry.path]) > 1]
+
+    def finish(self, entry: Entry) -> None:
+        self._guarded([entry], lambda: self._tree.finish_file(entry))
+
+    def told(self) -> str:
+        why = next(iter(self.failed.values()))
+        return f"{len(self.failed)} of {len(self.wanted)} files of {self._reader.ref.digest} of {self._reader.remote.name}: {why}"
+
+    def _unpack(self, number: int, data: bytes) -> None:
+        pieces = self._pieces_of[number]
+        plain = memoryview(b"")
+
+        def expand() -> None:
+            nonlocal plain
+            plain = memoryview(pack.expand(data, self._table.frames[number].plain_bytes))
+
+        if not self._guarded([entry for entry, _, _ in pieces], expand):
             return
-        for number in span.frames:
-            frame = table.frames[number]
-            try:
-                begin = frame.start - span.start
-                plain = pack.expand(bytes(data[begin : begin + frame.size_bytes]), frame.plain_bytes)
-                for entry, at, piece in pieces_of[number]:
-                    tree.write_piece(entry, at, plain[piece.at : piece.at + piece.size_bytes])
-            except (ChandleryError, OSError, ValueError) as broken:
-                failed.update({entry.path: str(broken) for entry, _, _ in pieces_of[number]})
+        for entry, at, piece in pieces:
+            content = plain[piece.at : piece.at + piece.size_bytes]
+            write = self._tree.write_file if piece.size_bytes == entry.size else None
+            self._guarded([entry], lambda: write(entry, content) if write else self._tree.write_piece(entry, at, content))  # noqa: B023 (called at once)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        list(pool.map(fetch, spans(table, pieces_of)))
-    for entry in entries:
-        if entry.path not in failed:
-            try:
-                tree.finish_file(entry)
-            except (StoreError, OSError) as broken:
-                failed[entry.path] = str(broken)
-    return list(failed.values())
-
-
-class _Tree:
-    """A directory in the making, from names that somebody else chose: only below directories that were made here, never through a link."""
-
-    def __init__(self, target: str) -> None:
-        self._target = target
-        self._directories: dict[str, Entry | None] = {}
-        self._done: list[Entry] = []
-        self._parts = f"{target}.parts"
-        os.mkdir(self._parts, 0o700)
-        os.mkdir(target, 0o700)
-        self._directories[""] = None
-
-    def make_directory(self, entry: Entry) -> None:
-        if entry.path:
-            self._parent(entry.path)
-            if entry.path not in self._directories:
-                os.mkdir(f"{self._target}/{entry.path}", 0o700)
-        self._directories[entry.path] = entry
-
-    def make_link(self, entry: Entry) -> None:
-        self._parent(entry.path)
-        path = f"{self._target}/{entry.path}"
-        os.symlink(entry.target, path)
-        nodes.set_entry_metadata(path, entry)
-        self._done.append(entry)
-
-    def write_piece(self, entry: Entry, at: int, data: bytes) -> None:
-        fd = os.open(self._part(entry), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    def _guarded(self, entries: list[Entry], act: "Callable[[], None]") -> bool:
+        """Whether it went well; what is wrong with what came is wrong with the pack."""
         try:
-            os.lseek(fd, at, os.SEEK_SET)
-            write_all(fd, data)
-        finally:
-            os.close(fd)
-
-    def finish_file(self, entry: Entry) -> None:
-        """Verify the bytes through the descriptor of the file that then gets its name."""
-        part = self._part(entry)
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "rb", buffering=0) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != entry.sha256 or os.fstat(fd).st_size != entry.size:
-                os.unlink(part)
-                raise StoreError(f"{entry.path} came with other content than was promised", code="volume.wrong-object")
-        self._parent(entry.path)
-        path = f"{self._target}/{entry.path}"
-        os.rename(part, path)
-        nodes.set_entry_metadata(path, entry)
-        self._done.append(entry)
-
-    def finish(self) -> tuple[Entry, ...]:
-        directories = [entry for entry in self._directories.values() if entry is not None]
-        for entry in reversed(pack.parents_first(directories)):
-            nodes.set_entry_metadata(f"{self._target}/{entry.path}" if entry.path else self._target, entry)
-        remove_tree(self._parts)
-        return tuple(pack.parents_first([*directories, *self._done]))
-
-    def _parent(self, path: str) -> None:
-        parent = os.path.dirname(path)
-        if parent not in self._directories:
-            raise StoreError(f"{path} is in no directory", code="volume.bad-table")
-
-    def _part(self, entry: Entry) -> str:
-        return f"{self._parts}/{hashlib.sha256(os.fsencode(entry.path)).hexdigest()}"
+            act()
+        except (ChandleryError, OSError, ValueError) as broken:
+            self._reader.is_broken = self._reader.is_broken or isinstance(broken, StoreError)
+            self.failed.update({entry.path: str(broken) for entry in entries})
+            return False
+        return True

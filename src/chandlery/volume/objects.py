@@ -1,7 +1,7 @@
 """R/objects: the contents of files of cache volumes, each once, whatever volumes show it.
 
-An object is a file R/objects/<2 hex>/<key> that volumes link to. Mode, owner and time belong to the inode, so the key is the sha256 over
-(sha256 of the content, mode, uid, gid, mtime_ns, attributes). What must stay true:
+An object is a file R/objects/<2 hex>/<key> that volumes link to. Mode, owner and time belong to the inode, so the key is the sha256 of the content, and
+half the sha256 over (mode, uid, gid, mtime_ns, attributes); what has one content is found by listing. What must stay true:
 
 * an object appears whole, by link, under the key of what was read from it; putting it again changes nothing;
 * an object that changed is never linked out again: size and modification time must be what was recorded, and where the change time is
@@ -37,7 +37,7 @@ def sha256_of(path: str) -> str:
 def key_of(entry: Entry) -> str:
     """The object that holds an entry's content and metadata."""
     xattrs = {name: content.hex() for name, content in entry.xattrs}
-    return hashlib.sha256(canonical.encode([entry.sha256, entry.mode, entry.uid, entry.gid, entry.mtime_ns, xattrs])).hexdigest()
+    return entry.sha256 + hashlib.sha256(canonical.encode([entry.mode, entry.uid, entry.gid, entry.mtime_ns, xattrs])).hexdigest()[:32]
 
 
 def is_object(entry: Entry) -> bool:
@@ -51,9 +51,30 @@ class Objects:
         self._root = store.layout.objects
         self._db = store.db
         self._new: dict[str, tuple[int, int, int]] = {}
+        self._names: dict[str, list[str]] = {}
 
     def path(self, key: str) -> str:
         return f"{self._root}/{key[:2]}/{key}"
+
+    def find(self, entry: Entry) -> str:
+        """The sound object with an entry's content and metadata; "" if there is none."""
+        key = key_of(entry)
+        return self.path(key) if self._is_sound(key, self.path(key), entry) else ""
+
+    def with_content(self, sha256: str) -> list[str]:
+        """Objects that once had this content, under whatever metadata."""
+        directory = f"{self._root}/{sha256[:2]}"
+        if sha256[:2] not in self._names:
+            try:
+                self._names[sha256[:2]] = os.listdir(directory)
+            except FileNotFoundError:
+                self._names[sha256[:2]] = []
+        return [f"{directory}/{name}" for name in self._names[sha256[:2]] if name.startswith(sha256)]
+
+    def is_empty(self) -> bool:
+        """Whether there is no object at all."""
+        with os.scandir(self._root) as listing:
+            return next(listing, None) is None
 
     def share(self, path: str, entry: Entry) -> str:
         """Make the file at `path`, which `entry` describes, an object; or find the one that is there. Where to link it from.

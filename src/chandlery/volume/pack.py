@@ -6,43 +6,29 @@ parsed. The tar around the contents is for people and other tools: nothing is ev
 """
 
 import hashlib
-import struct
 
 from chandlery.errors import StoreError
-from chandlery.oci import canonical
-from chandlery.oci.digest import Digest, from_hex
+from chandlery.oci.digest import Digest
 from chandlery.values import value
 from chandlery.volume import table_check
 from chandlery.volume.table_check import bad_table
-from chandlery.volume.tree import (
-    Entry,
-    EntryType,
-    VersionVector,
-    ancestors,
-    check_format,
-    decode_entry,
-    decode_path,
-    decode_vector,
-    encode_entry,
-    encode_vector,
-)
+from chandlery.volume.tree import Entry, EntryType, VersionVector, ancestors, check_format, decode_entry, decode_vector, encode_vector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, BinaryIO
+    from collections.abc import Iterable
+    from typing import Any
 
 FRAME_BYTES = 256 << 10
 CHUNK_BYTES = 4 << 20
 MAX_TABLE_BYTES, MAX_PLAIN_TABLE_BYTES = 64 << 20, 96 << 20
+MAX_REPLACED = 256
 _MAX_FRAME = CHUNK_BYTES + FRAME_BYTES + (64 << 10)
-_LEVEL = 3
-_SKIPPABLE = 0x184D2A50
 
 
 @value
 class PackRef:
-    """A pack as a head names it. `by` says which deltas it is needed for."""
+    """A pack as a head names it. `by` says which deltas it is needed for; `replaces` names packs that it was made of, by the start of their digests."""
 
     digest: Digest
     size_bytes: int
@@ -50,6 +36,11 @@ class PackRef:
     table_bytes: int
     table_sha256: str
     by: VersionVector
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def mark(self) -> str:
+        return self.digest.hex[:16]
 
 
 @value
@@ -73,91 +64,6 @@ class Table:
     entries: tuple[Entry, ...]
     frames: tuple[Frame, ...]
     pieces: "dict[str, tuple[Piece, ...]]"
-
-
-class Writer:
-    """Writes one pack to a file. `add` each entry with what opens its content; then `finish`."""
-
-    def __init__(self, path: str, forbidden: tuple[bytes, ...] = ()) -> None:
-        import zstandard
-
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 (closed by finish or close)
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        self._hasher = hashlib.sha256()
-        self._forbidden = forbidden
-        self._at = 0
-        self._plain = bytearray()
-        self._frames: list[list[int]] = []
-        self._entries: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
-
-    def add(self, entry: Entry, open_content: "Callable[[], BinaryIO] | None") -> None:
-        """One entry; a file whose content holds something forbidden is left out, whole."""
-        document = encode_entry(entry)
-        if open_content is None:
-            self._plain += _tar_header(entry, 0)
-            self._entries.append(document)
-            return
-        if self._forbidden and _holds(open_content, self._forbidden):
-            self.left_out.append(entry.path)
-            return
-        if len(self._plain) + entry.size > FRAME_BYTES:
-            self._flush()
-        self._plain += _tar_header(entry, entry.size)
-        hasher, pieces, left = hashlib.sha256(), [], entry.size
-        with open_content() as content:
-            while left:
-                if len(self._plain) >= CHUNK_BYTES:
-                    self._flush()
-                data = content.read(min(left, CHUNK_BYTES - len(self._plain)))
-                if not data:
-                    raise StoreError(f"{entry.path} became shorter while it was packed", code="volume.changed")
-                pieces.append([len(self._frames), len(self._plain), len(data)])
-                self._plain += data
-                hasher.update(data)
-                left -= len(data)
-        if entry.sha256 and hasher.hexdigest() != entry.sha256:
-            raise StoreError(f"{entry.path} is damaged in this store", code="volume.damaged", hint="chandlery volume verify shows what is")
-        self._plain += b"\0" * (-entry.size % 512)
-        self._entries.append({**document, "sha256": hasher.hexdigest(), "pieces": pieces})
-        if entry.size >= FRAME_BYTES:
-            self._flush()
-
-    def leave_out(self, is_unwanted: "Callable[[str], bool]") -> None:
-        """Take entries that were added out of the table; nobody then finds their bytes."""
-        gone = {entry["path"]: decode_path(entry["path"]) for entry in self._entries if is_unwanted(decode_path(entry["path"]))}
-        self._entries = [entry for entry in self._entries if entry["path"] not in gone]
-        self.left_out.extend(gone.values())
-
-    def finish(self, by: VersionVector) -> PackRef:
-        """Write the table and close the file; how a head names the pack."""
-        self._plain += b"\0" * 1024
-        self._flush()
-        if len(self._entries) > table_check.MAX_ENTRIES:
-            raise StoreError(f"{len(self._entries)} files are too many for one pack", code="volume.too-many-entries")
-        plain = canonical.encode({"format": 1, "frames": self._frames, "entries": self._entries})
-        table = self._compressor.compress(plain)
-        self._write(struct.pack("<II", _SKIPPABLE, len(table)))
-        at = self._at
-        self._write(table)
-        self._file.flush()
-        self._file.close()
-        return PackRef(from_hex(self._hasher.hexdigest()), self._at, at, len(table), hashlib.sha256(table).hexdigest(), by)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _flush(self) -> None:
-        if self._plain:
-            frame = self._compressor.compress(bytes(self._plain))
-            self._frames.append([self._at, len(frame), len(self._plain)])
-            self._write(frame)
-            self._plain = bytearray()
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._hasher.update(data)
-        self._at += len(data)
 
 
 def read_table(data: bytes, pack: PackRef) -> Table:
@@ -204,42 +110,28 @@ def expand(data: bytes, limit: int) -> bytes:
 
 def encode_ref(pack: PackRef) -> "dict[str, Any]":
     table = {"offset": pack.table_at, "size": pack.table_bytes, "sha256": pack.table_sha256}
-    return {"digest": str(pack.digest), "size": pack.size_bytes, "table": table, "by": encode_vector(pack.by)}
+    document = {"digest": str(pack.digest), "size": pack.size_bytes, "table": table, "by": encode_vector(pack.by)}
+    return {**document, "replaces": list(pack.replaces)} if pack.replaces else document
 
 
 def decode_ref(document: "dict[str, Any]") -> PackRef:
     table = document["table"]
-    pack = PackRef(Digest(document["digest"]), document["size"], table["offset"], table["size"], table["sha256"], decode_vector(document["by"]))
+    pack = PackRef(
+        Digest(document["digest"]),
+        document["size"],
+        table["offset"],
+        table["size"],
+        table["sha256"],
+        decode_vector(document["by"]),
+        tuple(document.get("replaces", ())),
+    )
     if not all(map(table_check.is_count, (pack.size_bytes, pack.table_at, pack.table_bytes))) or not table_check.is_vector(pack.by):
         raise bad_table("is at a place that can't be")
+    if len(pack.replaces) > MAX_REPLACED or not all(isinstance(mark, str) for mark in pack.replaces):
+        raise bad_table("replaces more packs than there can be")
     if pack.table_bytes > MAX_TABLE_BYTES or pack.table_at + pack.table_bytes > pack.size_bytes:
         raise bad_table("is not inside its pack, or too large")
     return pack
-
-
-def _holds(open_content: "Callable[[], BinaryIO]", forbidden: tuple[bytes, ...]) -> bool:
-    overlap = max(map(len, forbidden)) - 1
-    tail = b""
-    with open_content() as content:
-        while data := content.read(1 << 20):
-            window = tail + data
-            if any(text in window for text in forbidden):
-                return True
-            tail = window[-overlap:] if overlap else b""
-    return False
-
-
-def _tar_header(entry: Entry, size: int) -> bytes:
-    import tarfile
-
-    info = tarfile.TarInfo(entry.path or ".")
-    info.mode, info.uid, info.gid, info.mtime, info.size = entry.mode, entry.uid, entry.gid, entry.mtime_ns // 10**9, size
-    info.type = _TAR_TYPES[entry.type]
-    info.linkname = entry.target
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-_TAR_TYPES = {EntryType.FILE: b"0", EntryType.DIRECTORY: b"5", EntryType.SYMLINK: b"2", EntryType.HARD_LINK: b"1"}
 
 
 def parents_first(entries: "Iterable[Entry]") -> list[Entry]:

@@ -20,9 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from chandlery.volume.fetch import AtHand
     from chandlery.volume.head import Head
     from chandlery.volume.pack import PackRef, Table
-    from chandlery.volume.protocol import VolumeRemote
+    from chandlery.volume.pack_reader import PackReader
     from chandlery.volume.remote_head import RemoteHead
 
     Wanted = dict[str, tuple[Entry, PackRef | None]]
@@ -63,12 +64,12 @@ def competing(
 
 
 def contents(
-    remote: "VolumeRemote",
+    readers: "Mapping[PackRef, PackReader]",
     contested: "Mapping[str, Mapping[Entry, PackRef | None]]",
-    tables: "dict[PackRef, Table]",
     shown: "Mapping[str, Entry]",
     own: "Mapping[str, str]",
     scratch: str,
+    at_hand: "AtHand | None" = None,
 ) -> Contents:
     """Merge what competes. `own` says in which file what is here has its content; `shown` is what will be seen, without this."""
     merged: dict[str, bytes] = {}
@@ -88,7 +89,7 @@ def contents(
             else:
                 wanted.update({above: (shown[above], None) for above in ancestors(path)})
                 wanted[path] = (entry, item)
-        fetched = fetch.build_tree(remote, wanted, tables, f"{scratch}/{turn}")
+        fetched = fetch.build_tree(readers, wanted, f"{scratch}/{turn}", at_hand)
         missing.extend(fetched.missing)
         warnings.extend(fetched.warnings)
         for entry in fetched.entries:

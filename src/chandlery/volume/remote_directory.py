@@ -15,11 +15,11 @@ from chandlery.errors import NotFound, RegistryError
 from chandlery.linux.atomic import TEMP_MARK, remove_if_there, temp_name, write_all
 from chandlery.oci.digest import Digest
 from chandlery.volume.key import VolumeKey
-from chandlery.volume.protocol import HeadName
+from chandlery.volume.protocol import BlobStream, HeadName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
 MAX_HEAD_BYTES = 4 << 20
@@ -34,6 +34,7 @@ class DirectoryRemote:
         # "." and ".." are not escaped by quote
         scope, volume = (quote(text, safe="").replace(".", "%2E") for text in (key.scope, f"{key.name}@{key.platform}"))
         base = f"{root}/volumes/{scope}/{volume}"
+        self.address = base
         self._heads, self._blobs = f"{base}/heads", f"{base}/blobs"
 
     def heads(self) -> list[HeadName]:
@@ -101,18 +102,26 @@ class DirectoryRemote:
             remove_if_there(temp)
             raise
 
-    def read_range(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> bytes:  # noqa: ARG002 (the protocol's)
-        with _open(f"{self._blobs}/{digest.hex}") as file:
-            data = os.pread(file.fileno(), size_bytes, start)
-        if len(data) != size_bytes:
-            raise RegistryError(f"blob {digest} of {self.name} is cut short", code="volume.short-blob", hint="delete the file")
-        return data
+    def open_blob(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> BlobStream:  # noqa: ARG002 (the protocol's)
+        try:
+            file = _open(f"{self._blobs}/{digest.hex}")
+        except FileNotFoundError as gone:
+            raise NotFound(f"{self.name} has no blob {digest}", code="volume.blob-gone") from gone
+        return BlobStream(start, size_bytes, _pieces(file, start, size_bytes))
 
 
 def _open(path: str) -> "BinaryIO":
     """A file that somebody else may have put there: a pipe must not stop us, a link not lead elsewhere."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise RegistryError(f"{os.path.basename(path)} is no file", code="volume.not-a-file", hint="remove it")
     return file
+
+
+def _pieces(file: "BinaryIO", start: int, size_bytes: int) -> "Iterator[bytes]":
+    with file:
+        file.seek(start)
+        while size_bytes and (data := file.read(min(size_bytes, _PIECE))):
+            size_bytes -= len(data)
+            yield data

@@ -4,12 +4,11 @@ Packs of any number of heads can be united in any order: at each path the larger
 larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them.
 """
 
-from functools import reduce
-
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
 from chandlery.values import value
-from chandlery.volume import pack, table_check
+from chandlery.volume import pack, table_check, tombstones
+from chandlery.volume.head import fresh_slot
 from chandlery.volume.pack import PackRef
 from chandlery.volume.protocol import HeadName
 from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_format, decode_path, decode_vector, encode_path, encode_vector
@@ -17,9 +16,14 @@ from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.volume.protocol import VolumeRemote
+    from chandlery.volume.tombstones import Tombstones
 
 MAX_PACKS = 64
 _ROUNDS = 4
+# heads that one look reads at most: more than ever compete, unless nothing can be deleted and nobody absorbs
+_MOST_HEADS, _READERS = 64, 8
+_SMALL_BYTES, _MAX_PLAIN_BYTES = 16 << 10, 32 << 20
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @value
@@ -27,70 +31,165 @@ class RemoteHead:
     vector: VersionVector = EMPTY_VECTOR
     lamport: int = 0
     packs: tuple[PackRef, ...] = ()
-    tombstones: tuple[tuple[str, VersionVector], ...] = ()
+    tombstones: "Tombstones" = ()
     absorbed: tuple[str, ...] = ()
 
 
 @value
 class Seen:
-    """What a remote showed: the union of its heads, which heads those were, and what was wrong with others."""
+    """What a remote showed: its heads, those that others had absorbed and nobody has deleted yet, and what was wrong with others."""
 
-    head: RemoteHead
-    names: tuple[HeadName, ...]
-    heads: tuple[RemoteHead, ...] = ()
+    heads: tuple[tuple[HeadName, RemoteHead], ...] = ()
+    leftovers: tuple[HeadName, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[HeadName, ...]:
+        return tuple([name for name, _ in self.heads])
 
-def read_all(remote: "VolumeRemote") -> Seen:
-    """Every head, united. One that disappears while it is read was absorbed by another that has appeared: then they are listed again."""
+    @property
+    def head(self) -> RemoteHead:
+        """The heads, united."""
+        merged = RemoteHead()
+        for _, head in self.heads:
+            merged = united(merged, head)
+        return merged
+
+
+def fresh_head_name(seen: Seen) -> str:
+    """A name that nobody uses, later in order than all that were seen, whatever anybody's clock says."""
+    last = max((_number(name.slot) for name in seen.names), default=0)
+    return f"h{last + 1:010d}-{fresh_slot()}"
+
+
+def read_all(remote: "VolumeRemote", before: Seen | None = None, names: "list[HeadName] | None" = None) -> Seen:
+    """Every head that no other has absorbed. The newest are read first, so where nothing can be deleted a few are read of many.
+
+    One that disappears while it is read was absorbed by another that has appeared: then they are listed again. `before` is what was seen earlier, `names`
+    a list that was just made. Raises RegistryError, OSError.
+    """
+    known = dict(before.heads) if before is not None else {}
     for _ in range(_ROUNDS):
-        heads, names, warnings, is_stable = [], [], [], True
-        for name in remote.heads():
-            try:
-                heads.append(decode(remote.read_head(name)))
-                names.append(name)
-            except NotFound:
-                is_stable = False
-            except (ChandleryError, OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
-                warnings.append(f"{name.slot} of {remote.name}: {broken}")
-        if is_stable:
+        found = _Reading(remote, known)
+        if found.read(names if names is not None else remote.heads()):
             break
-    return Seen(reduce(_united, heads, RemoteHead()), tuple(names), tuple(heads), tuple(warnings))
+        names = None
+    return found.seen()
+
+
+class _Reading:
+    def __init__(self, remote: "VolumeRemote", known: "dict[HeadName, RemoteHead]") -> None:
+        self._remote, self._known = remote, known
+        self._heads: dict[HeadName, RemoteHead] = {}
+        self._absorbed: set[str] = set()
+        self._leftovers: list[HeadName] = []
+        self._warnings: list[str] = []
+
+    def read(self, listed: "list[HeadName]") -> bool:
+        """Whether none disappeared meanwhile."""
+        pending = sorted(listed, key=lambda name: name.slot, reverse=True)
+        at_once = 1
+        is_stable = True
+        while pending and len(self._heads) + len(self._warnings) < _MOST_HEADS:
+            batch, pending = pending[:at_once], pending[at_once:]
+            for name, found in zip(batch, self._read_batch(batch), strict=True):
+                if isinstance(found, RemoteHead):
+                    self._heads[name] = self._known[name] = found
+                    self._absorbed.update(slot for slot in found.absorbed if _number(slot) < _number(name.slot))
+                elif found:
+                    self._warnings.append(f"{name.slot} of {self._remote.name}: {found}")
+                else:
+                    is_stable = False
+            self._leftovers.extend(name for name in pending if name.slot in self._absorbed)
+            pending = [name for name in pending if name.slot not in self._absorbed]
+            at_once = _READERS
+        return is_stable
+
+    def seen(self) -> Seen:
+        heads = tuple([(name, head) for name, head in self._heads.items() if name.slot not in self._absorbed])
+        leftovers = (*self._leftovers, *(name for name in self._heads if name.slot in self._absorbed))
+        return Seen(heads, leftovers, tuple(self._warnings))
+
+    def _read_batch(self, batch: "list[HeadName]") -> "list[RemoteHead | str]":
+        if len(batch) == 1:
+            return [self._read_one(batch[0])]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(batch)) as pool:
+            return list(pool.map(self._read_one, batch))
+
+    def _read_one(self, name: HeadName) -> "RemoteHead | str":
+        """A head; what is wrong with it; or "" where it is gone."""
+        if name in self._known:
+            return self._known[name]
+        try:
+            return decode(self._remote.read_head(name))
+        except NotFound:
+            return ""
+        except (ChandleryError, OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
+            return str(broken) or type(broken).__name__
+
+
+def needed(packs: tuple[PackRef, ...]) -> tuple[PackRef, ...]:
+    """Without those that another one was made of; of two that were made of the same at once one is enough, the same one whoever looks."""
+    replaced = {mark for item in packs for mark in item.replaces}
+    kept: dict[object, PackRef] = {}
+    for item in sorted(packs, key=lambda item: item.digest):
+        if item.mark not in replaced:
+            kept.setdefault((item.by, item.replaces) if item.replaces else item, item)
+    # packs that replace each other are nobody's honest work
+    return tuple([item for item in packs if any(item is other for other in kept.values())]) or packs
 
 
 def encode(head: RemoteHead) -> bytes:
-    return canonical.encode(
+    plain = canonical.encode(
         {
             "format": FORMAT,
             "vector": encode_vector(head.vector),
             "lamport": head.lamport,
             "packs": [pack.encode_ref(item) for item in head.packs],
-            "tombstones": {encode_path(path): encode_vector(vector) for path, vector in head.tombstones},
+            "tombstones": _encode_tombstones(head.tombstones),
             "absorbed": list(head.absorbed),
         }
     )
+    if len(plain) <= _SMALL_BYTES:
+        return plain
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=5).compress(plain)
 
 
 def decode(data: bytes) -> RemoteHead:
     """Raises StoreError (volume.format, volume.bad-table, volume.bad-head), and ValueError, KeyError or TypeError for what is no such document."""
-    document = check_format(table_check.parse(data))
-    if not isinstance(document["packs"], list) or not isinstance(document["absorbed"], list):
+    document = check_format(table_check.parse(pack.expand(data, _MAX_PLAIN_BYTES) if data.startswith(_ZSTD_MAGIC) else data))
+    if not all(isinstance(document[name], list) for name in ("packs", "absorbed", "tombstones")):
         raise StoreError("the head of a cache volume is malformed", code="volume.bad-head")
     packs = tuple([pack.decode_ref(item) for item in document["packs"]])
-    tombstones = tuple(sorted((decode_path(path), decode_vector(vector)) for path, vector in document["tombstones"].items()))
-    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, tombstones, tuple(document["absorbed"]))
-    vectors = (head.vector, *(vector for _, vector in head.tombstones))
+    removals = [(decode_vector(vector), paths) for vector, paths in document["tombstones"]]
+    removed = tuple(sorted((decode_path(path), vector) for vector, paths in removals for path in paths))
+    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]))
+    vectors = (head.vector, *(vector for vector, _ in removals))
     is_possible = table_check.is_count(head.lamport) and len(head.packs) <= MAX_PACKS and all(map(table_check.is_vector, vectors))
     if not is_possible or not all(table_check.is_path(path) for path, _ in head.tombstones) or not all(map(table_check.is_slot, head.absorbed)):
         raise StoreError("the head of a cache volume is malformed", code="volume.bad-head")
     return head
 
 
-def _united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
+def _encode_tombstones(removed: "Tombstones") -> "list[list[object]]":
+    """By vector: what was removed together has the same, which names every writer."""
+    paths: dict[VersionVector, list[str]] = {}
+    for path, vector in removed:
+        paths.setdefault(vector, []).append(encode_path(path))
+    return [[encode_vector(vector), found] for vector, found in paths.items()]
+
+
+def _number(name: str) -> int:
+    """Where a head stands: it can have absorbed only such as were there before."""
+    return int(name[1:11]) if name[:1] == "h" and name[1:11].isdecimal() and name[11:12] == "-" else 0
+
+
+def united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
     # by all that is said of them: a head must not hide a pack by naming its blob with another table
     packs = tuple(dict.fromkeys((*one.packs, *other.packs)))
-    tombstones = dict(one.tombstones)
-    for path, vector in other.tombstones:
-        tombstones[path] = tombstones.get(path, EMPTY_VECTOR).joined(vector)
     vector, lamport = one.vector.joined(other.vector), max(one.lamport, other.lamport)
-    return RemoteHead(vector, lamport, packs, tuple(sorted(tombstones.items())), ())
+    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), ())

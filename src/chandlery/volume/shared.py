@@ -1,253 +1,261 @@
-"""A volume and its remote: `pull` merges what others published into the head here, `publish` shows others what is new here.
+"""`pull`: merge what others published into the volume here. What is wanted is fetched into scratch with no lock held, so no step's commit waits for a
+transfer; then the commit lock is taken, and what was fetched gives way to what the head became meanwhile. A pull that fails leaves all as it was.
 
-Both work on a head that may move meanwhile, hold no lock while they transfer, and leave everything as it was when they fail. What is published
-under a name that nobody used before absorbs the heads that were read, which are deleted afterwards, each only if it still is what was read.
+At each path the larger precedence wins (merge.py); tombstones of any head remove what they cover, here and for good.
 """
 
 import os
-from functools import partial
+from functools import reduce
 
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
-from chandlery.errors import NoSpace, StoreError
+from chandlery.errors import ChandleryError, NoSpace
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
-from chandlery.volume import attaching, committing, fetch, materialise, pack, reconciling, remote_head, removing
-from chandlery.volume.adapters import known
-from chandlery.volume.head import FIND, FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
+from chandlery.volume import attaching, committing, fetch, materialise, pack_reader, reconciling, remote_head, removing, seen_before, tombstones
+from chandlery.volume.at_hand import AtHand
+from chandlery.volume.head import FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.merge import merge, view
-from chandlery.volume.pack import PackRef, Table
-from chandlery.volume.remote_head import RemoteHead
-from chandlery.volume.sharing_rules import forms_of, may_share
-from chandlery.volume.tree import EMPTY_VECTOR, Entry, EntryType, Generation, Version, VersionVector, ancestors
+from chandlery.volume.objects import Objects, is_object
+from chandlery.volume.pack import PackRef
+from chandlery.volume.pack_reader import PackReader
+from chandlery.volume.remote_head import RemoteHead, Seen
+from chandlery.volume.tree import EMPTY_VECTOR, Entry, Generation, Version, VersionVector, ancestors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Iterable, Sequence
 
     from chandlery.content.session import Session
     from chandlery.content.store import Store
+    from chandlery.oci.digest import Digest
+    from chandlery.volume.pack import Table
     from chandlery.volume.protocol import VolumeRemote
-    from chandlery.volume.sharing_rules import MayShare
 
-# a manifest of more packs than this gets one that holds everything
-_MANY_PACKS = 48
+    Wanted = dict[str, tuple[Entry, PackRef | None]]
+
 _COMMIT_TIMEOUT_S = 60.0
+# a pack of this size comes whole even where less of it may be wanted; and of that, on a machine that has nothing yet
+_WHOLE_BYTES, _FRESH_WHOLE_BYTES = 128 << 10, 16 << 20
+
+
+@value
+class Look:
+    """What one remote showed: `seen` is None where its heads are those of an earlier pull, or could not be read (`error`). `vector` is what they cover."""
+
+    remote: "VolumeRemote"
+    seen: Seen | None = None
+    names: tuple[str, ...] = ()
+    vector: VersionVector = EMPTY_VECTOR
+    error: Exception | None = None
 
 
 @value
 class PullReport:
+    """`looks` in the order of the remotes; `files` and `bytes_added` are new here, of which `files_moved` and `bytes_moved` came over the wire."""
+
+    looks: tuple[Look, ...]
     files: int = 0
     bytes_added: int = 0
-    heads: int = 0
-    vector: VersionVector = EMPTY_VECTOR
+    files_moved: int = 0
+    bytes_moved: int = 0
+    broken: "frozenset[Digest]" = frozenset()
     warnings: tuple[str, ...] = ()
 
 
-@value
-class PublishReport:
-    """`left_out` are the paths that must not leave this machine because of what they contain."""
-
-    files: int = 0
-    bytes_sent: int = 0
-    left_out: tuple[str, ...] = ()
-
-
-def pull(store: "Store", remote: "VolumeRemote", key: VolumeKey) -> PullReport:
-    """Merge the remote's heads into the volume's. Raises ChandleryError, OSError, ValueError; then nothing has changed."""
-    seen = remote_head.read_all(remote)
-    if not seen.names:
-        return PullReport(warnings=seen.warnings)
+def pull(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> PullReport:
+    """Merge the remotes' heads into the volume's. Raises ChandleryError, OSError, ValueError; then nothing has changed."""
+    looks = _look(store, remotes, key)
+    warnings = tuple([warning for look in looks if look.seen is not None for warning in look.seen.warnings])
+    if not any(look.seen is not None and look.seen.heads for look in looks):
+        return PullReport(looks, warnings=warnings)
     with store.begin() as session:
         with store.db.transaction(durable=False) as tx:
             volume_id = find_or_create(tx, key, SHARED_INSTANCE).id
             session.lease(tx, "volume", volume_id)
             os.makedirs(f"{store.layout.volumes}/{volume_id}", 0o700, exist_ok=True)
-        local = committing.current(store, volume_id)
-        vector = local.head.vector if local is not None else EMPTY_VECTOR
-        if local is not None and seen.head.vector <= vector and _covers(dict(local.head.tombstones), seen.head.tombstones):
-            return PullReport(warnings=seen.warnings, heads=len(seen.names), vector=seen.head.vector)
-        tables, problems = fetch.read_tables(remote, [item for item in seen.head.packs if not item.by <= vector])
-        warnings = [*seen.warnings, *problems]
-        with FileLock(f"{store.layout.volumes}/{volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
-            merged = _merge_in(store, session, remote, volume_id, seen, _visible(tables, key.scope), warnings)
-            return replace(merged, heads=len(seen.names), vector=seen.head.vector)
+        report = _Pull(store, session, key, volume_id, looks).run()
+    if not report.warnings and not warnings:
+        seen_before.remember(store, volume_id, looks)
+    return replace(report, warnings=(*warnings, *report.warnings))
 
 
-def publish(
-    store: "Store",
-    remote: "VolumeRemote",
-    key: VolumeKey,
-    *,
-    secrets: tuple[bytes, ...] = (),
-    rule: "MayShare" = may_share,
-    elsewhere: VersionVector = EMPTY_VECTOR,
-) -> PublishReport:
-    """Show others what the volume holds and neither the remote's heads nor those elsewhere, which they read as well, have.
+def _look(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> tuple[Look, ...]:
+    """List the heads of all remotes side by side, and read those that are not known to be merged."""
+    before = seen_before.recall(store, key)
 
-    Raises ChandleryError, OSError, ValueError; then others see what they saw."""
-    rows = store.db.read(FIND, (key.scope, key.name, key.platform, SHARED_INSTANCE))
-    if not rows:
-        return PublishReport()
-    seen = remote_head.read_all(remote)
-    if len(seen.head.packs) >= _MANY_PACKS or _is_contested(store, remote, volume_row(rows[0]).id, seen):
-        # to be replaced by one that holds everything, which must be here for that; or nobody would merge the indexes of both
-        pull(store, remote, key)
-        seen = remote_head.read_all(remote)
-    with store.begin() as session:
-        found = attaching.hold_head(store, session, volume_row(rows[0]).id)
-        if found is None:
-            return PublishReport()
-        row, attachment = found
+    def look(remote: "VolumeRemote") -> Look:
         try:
-            if row.head.vector <= seen.head.vector.joined(elsewhere) and row.head.tombstones == seen.head.tombstones:
-                return PublishReport()
-            path = f"{session.scratch('p')}/pack"
-            is_whole = len(seen.head.packs) >= _MANY_PACKS and seen.head.vector <= row.head.vector
-            before = elsewhere if is_whole else seen.head.vector.joined(elsewhere)
-            return _publish(_Source(store, row, before), remote, seen, path, pack.Writer(path, forms_of(secrets)), rule, before, is_whole=is_whole)
+            names = remote.heads()
+            listed = tuple([name.slot for name in names])
+            known = before.get(remote.address)
+            if known is not None and known[0] == listed:
+                return Look(remote, None, listed, known[1])
+            seen = remote_head.read_all(remote, names=names) if names else Seen()
+            return Look(remote, seen, listed, seen.head.vector)
+        except (ChandleryError, OSError, ValueError) as broken:
+            return Look(remote, error=broken)
+
+    if len(remotes) == 1:
+        return (look(remotes[0]),)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max(1, len(remotes))) as pool:
+        return tuple(pool.map(look, remotes))
+
+
+class _Pull:
+    """One pull into the volume `volume_id`."""
+
+    def __init__(self, store: "Store", session: "Session", key: VolumeKey, volume_id: str, looks: tuple[Look, ...]) -> None:
+        self._store, self._session, self._key, self._volume_id, self._looks = store, session, key, volume_id, looks
+        self._sides = [(look.remote, head) for look in looks if look.seen is not None for _, head in look.seen.heads]
+        self._theirs = reduce(remote_head.united, [head for _, head in self._sides], RemoteHead())
+        self._objects = Objects(store)
+        self._readers: dict[PackRef, PackReader] = {}
+        self._warnings: list[str] = []
+        self._at_hand: AtHand | None = None
+
+    def run(self) -> PullReport:
+        """Fetch, then take the lock. Where the head has moved meanwhile it is all done again with the lock held, from what was fetched already."""
+        report = self._attempt()
+        if report is None:
+            with self._locked():
+                report = self._attempt(is_last=True)
+        assert report is not None
+        return report
+
+    def _locked(self) -> FileLock:
+        return FileLock(f"{self._store.layout.volumes}/{self._volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S)
+
+    def _attempt(self, *, is_last: bool = False) -> PullReport | None:
+        held = attaching.hold_head(self._store, self._session, self._volume_id)
+        if held is None:
+            return PullReport(self._looks)
+        row, attachment = held
+        try:
+            if not self._has_news(row.head):
+                return PullReport(self._looks)
+            self._read_tables(row.head)
+            plan = _Plan(self._store, row, [head for _, head in self._sides], self._theirs, self._tables())
+            _check_room(self._store, plan.wanted)
+            new = f"{self._session.scratch('r')}/l"
+            os.mkdir(new, 0o700)
+            attachment.hold(new)
+            at_hand = (
+                AtHand(self._objects, plan.mine.values(), plan.path_of) if self._at_hand is None else self._at_hand.again(plan.mine.values(), plan.path_of)
+            )
+            self._at_hand = at_hand
+            return self._fetched(plan, new, at_hand, is_last=is_last)
         finally:
             attachment.release()
 
+    def _fetched(self, plan: "_Plan", new: str, at_hand: AtHand, *, is_last: bool) -> PullReport | None:
+        tree = f"{new}/{materialise.TREE}"
+        fetched = fetch.build_tree(self._readers, plan.wanted, tree, at_hand)
+        indexes = reconciling.contents(self._readers, plan.contested, plan.shown, plan.files(plan.contested), self._session.scratch("i"), at_hand)
+        reach("volume.fetched")
+        lacking = (*fetched.missing, *indexes.missing)
+        if is_last:
+            entries = self._settle(plan, new, fetched.entries, indexes, lacking)
+        else:
+            with self._locked():
+                if not self._is_still(plan.row.head):
+                    return None
+                entries = self._settle(plan, new, fetched.entries, indexes, lacking)
+        self._tidy(plan)
+        files = [entry for entry in entries if not entry.is_directory]
+        broken = frozenset([item.digest for item, reader in self._readers.items() if reader.is_broken])
+        warnings = (*self._warnings, *fetched.warnings, *indexes.warnings)
+        size_bytes = sum(entry.size for entry in files)
+        return PullReport(self._looks, len(files), size_bytes, fetched.files, fetched.size_bytes, broken, warnings)
 
-class _Source:
-    """What a volume shows beyond what a vector covers, and where. The layers below the lowest that holds any of it aren't read: a large volume that grew by
-    a file costs that file."""
+    def _has_news(self, head: Head) -> bool:
+        return not self._theirs.vector <= head.vector or tombstones.joined(head.tombstones, self._theirs.tombstones) != head.tombstones
 
-    def __init__(self, store: "Store", row: VolumeRow, before: VersionVector) -> None:
-        self.head = row.head
-        lowest = next((number for number, layer in enumerate(row.head.layers) if not layer.by <= before), len(row.head.layers))
-        directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers[lowest:]]
+    def _is_still(self, before: Head) -> bool:
+        """Whether nothing was committed meanwhile; a fold changes no content, but what was held is its layers."""
+        now = committing.current(self._store, self._volume_id)
+        return now is not None and (now.head.vector, now.head.layers, now.head.tombstones) == (before.vector, before.layers, before.tombstones)
+
+    def _read_tables(self, head: Head) -> None:
+        """Of the packs that say something new. One that stands for others is read for them, and they for it if it can't be."""
+        places = {item: remote for remote, theirs in reversed(self._sides) for item in theirs.packs if not item.by <= head.vector}
+        most = _FRESH_WHOLE_BYTES if not head.layers and self._objects.is_empty() else _WHOLE_BYTES
+        scratch = self._session.scratch("k")
+        left = tuple([item for item in places if item not in self._readers])
+        while chosen := remote_head.needed(left):
+            readers = [PackReader(places[item], item, f"{scratch}/{item.digest.hex}-{item.table_at}") for item in chosen]
+            self._readers.update((reader.ref, reader) for reader in readers)
+            problems = pack_reader.read_tables(readers, most_bytes_whole=most)
+            self._warnings.extend(problems)
+            if not problems:
+                return
+            left = tuple([item for item in left if item not in self._readers])
+
+    def _tables(self) -> "dict[PackRef, Table]":
+        """Without what the projects of other scopes made themselves."""
+        return {
+            item: replace(reader.table, entries=tuple([entry for entry in reader.table.entries if entry.only_in in ("", self._key.scope)]))
+            for item, reader in self._readers.items()
+            if reader.table is not None
+        }
+
+    def _settle(self, plan: "_Plan", new: str, entries: tuple[Entry, ...], indexes: reconciling.Contents, lacking: tuple[PackRef, ...]) -> tuple[Entry, ...]:
+        """With the commit lock held: on top of the head."""
+        tree = f"{new}/{materialise.TREE}"
+        entries = reconciling.without_torn_units(tree, entries, plan.wanted)
+        self._share(tree, entries)
+        vector = plan.row.head.vector.joined(self._covered(lacking))
+        version = _next_version(self._store, plan.row.head, self._theirs, vector)
+        if indexes.merged:
+            entries = reconciling.written(tree, entries, indexes.merged, plan.shown, version)
+            vector = vector.advanced(version.slot, version.sequence)
+        _put_on_top(self._store, plan.row, entries, new, vector, version, self._theirs)
+        return entries
+
+    def _covered(self, lacking: tuple[PackRef, ...]) -> VersionVector:
+        """What of theirs is here afterwards: nothing of a writer of whom something is lacking, so that it is asked for again."""
+        unread = [item for item, reader in self._readers.items() if reader.table is None]
+        held_back = {slot for item in (*unread, *lacking) for slot, _ in item.by.seen}
+        return VersionVector(tuple([(slot, count) for slot, count in self._theirs.vector.seen if slot not in held_back]))
+
+    def _share(self, tree: str, entries: tuple[Entry, ...]) -> None:
+        """What was fetched once is fetched for no other volume."""
+        for entry in entries:
+            if is_object(entry):
+                self._objects.share(f"{tree}/{entry.path}", entry)
+        self._objects.record()
+
+    def _tidy(self, plan: "_Plan") -> None:
+        """Take out what must not be shown any more."""
+        if plan.alien:
+            removing.leave_out(self._store, self._volume_id, plan.alien)
+        if tombstones.joined(plan.row.head.tombstones, self._theirs.tombstones) != plan.row.head.tombstones:
+            tombstones.take_out(self._store, self._session, self._volume_id, self._theirs.tombstones)
+
+
+class _Plan:
+    """What a pull makes of the head `row`, whose layers are held: what is wanted, and what will be seen."""
+
+    def __init__(self, store: "Store", row: VolumeRow, heads: list[RemoteHead], theirs: RemoteHead, tables: "dict[PackRef, Table]") -> None:
+        self.row = row
+        directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers]
         self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
-        self._shown = materialise.shown([materialise.read_table(directory) for directory in directories])
+        self._layers = materialise.shown([materialise.read_table(directory) for directory in directories]) if tables else {}
+        self.mine = {path: entry for path, (entry, _) in self._layers.items()}
+        contested = reconciling.competing(row.head, self.mine, heads, tables)
+        wanted, self.shown = _wanted(row.head, self.mine, theirs, tables, contested)
+        self.contested = {path: found for path, found in contested.items() if all(above in self.shown for above in (*ancestors(path), path))}
+        self.wanted, self.alien = reconciling.with_whole_units(wanted, self.mine, self.shown)
 
-    def entries(self) -> dict[str, Entry]:
-        return {path: entry for path, (entry, _) in self._shown.items()}
+    def path_of(self, entry: Entry) -> str:
+        """The file of one of `mine`."""
+        return f"{self._trees[self._layers[entry.path][1]]}/{entry.path}"
 
     def files(self, paths: "Iterable[str]") -> dict[str, str]:
-        """Where those of the paths are that the volume shows."""
-        return {path: f"{self._trees[self._shown[path][1]]}/{path}" for path in paths if path in self._shown}
-
-    def beyond(self, vector: VersionVector, rule: "MayShare") -> "Iterator[tuple[Entry, str]]":
-        """The entries that may leave and that `vector` doesn't cover, with what is above them; and the files they are in."""
-        failed = {step for layer in self.head.layers for step in layer.failed}
-        chosen = {
-            path
-            for path, (entry, _) in self._shown.items()
-            if not vector.covers(entry.version) and (entry.version.slot, entry.version.sequence) not in failed and rule(entry)
-        }
-        chosen.update(above for path in tuple(chosen) for above in ancestors(path) if above in self._shown)
-        for entry in pack.parents_first(self._shown[path][0] for path in chosen):
-            yield entry, f"{self._trees[self._shown[entry.path][1]]}/{entry.path}"
-
-
-def _publish(
-    source: _Source, remote: "VolumeRemote", seen: remote_head.Seen, path: str, writer: pack.Writer, rule: "MayShare", before: VersionVector, *, is_whole: bool
-) -> PublishReport:
-    files = 0
-    try:
-        for entry, file in source.beyond(before, rule):
-            if entry.type is EntryType.HARD_LINK:
-                # a name of its own for others: what it was linked to may not be shared
-                entry = replace(entry, type=EntryType.FILE, target="", sha256="")
-            is_file = entry.type is EntryType.FILE
-            files += is_file
-            writer.add(entry, partial(_open, file) if is_file else None)
-        if torn := {unit for path in writer.left_out if (unit := known.unit_of(path))}:
-            writer.leave_out(lambda path: known.unit_of(path) in torn)
-        by = VersionVector(tuple([(slot, count) for slot, count in source.head.vector.seen if count > before.count(slot)]))
-        made = writer.finish(by)
-    finally:
-        writer.close()
-    if not is_whole and len(seen.head.packs) >= remote_head.MAX_PACKS:
-        raise StoreError(f"{remote.name} has too many packs, and not all could be fetched to make one of them", code="volume.too-many-packs")
-    remote.put_blob(path, made.digest, made.size_bytes)
-    reach("volume.blob-published")
-    tombstones = dict(seen.head.tombstones)
-    for name, vector in source.head.tombstones:
-        tombstones[name] = tombstones.get(name, EMPTY_VECTOR).joined(vector)
-    after = RemoteHead(
-        by.joined(seen.head.vector),
-        max(source.head.lamport, seen.head.lamport),
-        (made,) if is_whole else (*seen.head.packs, made),
-        tuple(sorted(tombstones.items())),
-        tuple(name.slot for name in seen.names),
-    )
-    remote.put_head(fresh_slot(), remote_head.encode(after), [(item.digest, item.size_bytes) for item in after.packs])
-    reach("volume.head-published")
-    for old in seen.names:
-        if not remote.delete_head(old):
-            break
-    return PublishReport(files - len(writer.left_out), made.size_bytes, tuple(writer.left_out))
-
-
-def _covers(mine: "dict[str, VersionVector]", theirs: "tuple[tuple[str, VersionVector], ...]") -> bool:
-    """Whether every tombstone there is known here."""
-    return all(vector <= mine.get(path, EMPTY_VECTOR) for path, vector in theirs)
-
-
-def _open(path: str) -> "BinaryIO":
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
-
-
-def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: remote_head.Seen) -> bool:
-    """Whether somebody published, since the last pull, another version of an index that was changed here."""
-    with store.begin() as session:
-        found = attaching.hold_head(store, session, volume_id)
-        if found is None:
-            return False
-        row, attachment = found
-        try:
-            new = [item for item in seen.head.packs if not item.by <= row.head.vector]
-            tables = _visible(fetch.read_tables(remote, new)[0], row.key.scope) if new else {}
-            return bool(tables) and bool(reconciling.competing(row.head, _Source(store, row, seen.head.vector).entries(), seen.heads, tables))
-        finally:
-            attachment.release()
-
-
-def _visible(tables: "dict[PackRef, Table]", scope: str) -> "dict[PackRef, Table]":
-    """Tables without what the projects of other scopes made themselves."""
-    return {item: replace(table, entries=tuple([entry for entry in table.entries if entry.only_in in ("", scope)])) for item, table in tables.items()}
-
-
-def _merge_in(
-    store: "Store", session: "Session", remote: "VolumeRemote", volume_id: str, seen: remote_head.Seen, tables: "dict[PackRef, Table]", warnings: list[str]
-) -> PullReport:
-    theirs = seen.head
-    found = attaching.hold_head(store, session, volume_id)
-    if found is None:
-        return PullReport(warnings=tuple(warnings))
-    row, attachment = found
-    try:
-        source = _Source(store, row, EMPTY_VECTOR)
-        mine = source.entries()
-        contested = reconciling.competing(row.head, mine, seen.heads, tables)
-        wanted, shown = _wanted(row.head, mine, theirs, tables, contested)
-        contested = {path: found for path, found in contested.items() if all(above in shown for above in (*ancestors(path), path))}
-        wanted, alien = reconciling.with_whole_units(wanted, mine, shown)
-        _check_room(store, wanted)
-        new = f"{session.scratch('r')}/l"
-        os.mkdir(new, 0o700)
-        attachment.hold(new)
-        tree = f"{new}/{materialise.TREE}"
-        fetched = fetch.build_tree(remote, wanted, tables, tree)
-        entries = reconciling.without_torn_units(tree, fetched.entries, wanted)
-        indexes = reconciling.contents(remote, contested, tables, shown, source.files(contested), session.scratch("i"))
-        unread = [item for item in theirs.packs if item not in tables and not item.by <= row.head.vector]
-        vector = _complete(row.head.vector, theirs, [*fetched.missing, *indexes.missing, *unread])
-        version = _next_version(store, row.head, theirs, vector)
-        if indexes.merged:
-            entries = reconciling.written(tree, entries, indexes.merged, shown, version)
-            vector = vector.advanced(version.slot, version.sequence)
-        _put_on_top(store, row, entries, new, vector, version)
-        if alien:
-            removing.leave_out(store, volume_id, alien)
-        files = [entry for entry in fetched.entries if not entry.is_directory]
-        return PullReport(len(files), sum(entry.size for entry in files), warnings=(*warnings, *fetched.warnings, *indexes.warnings))
-    finally:
-        attachment.release()
+        return {path: self.path_of(self.mine[path]) for path in paths if path in self.mine}
 
 
 def _next_version(store: "Store", head: Head, theirs: RemoteHead, vector: VersionVector) -> Version:
@@ -259,14 +267,17 @@ def _next_version(store: "Store", head: Head, theirs: RemoteHead, vector: Versio
 
 def _wanted(
     head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "dict[PackRef, Table]", contested: "Iterable[str]"
-) -> "tuple[dict[str, tuple[Entry, PackRef | None]], dict[str, Entry]]":
-    """What the merge of both sides shows and this machine lacks, with the directories above it and above what is contested; and all that is shown."""
+) -> "tuple[Wanted, dict[str, Entry]]":
+    """What the merge of both sides shows and this machine lacks, with the directories above it and above what is contested; and all that is shown.
+
+    Theirs are packs of many writers, and not all of them were read: that their heads cover a version doesn't tell that one of these has superseded it.
+    """
     sources = {entry: item for item, table in tables.items() for entry in table.entries}
     registers: dict[str, set[Entry]] = {}
     for entry in sources:
         registers.setdefault(entry.path, set()).add(entry)
-    other = Generation(theirs.vector, theirs.lamport, {path: frozenset(found) for path, found in registers.items()}, dict(theirs.tombstones))
-    ours = Generation(head.vector, head.lamport, {path: frozenset([entry]) for path, entry in mine.items()}, dict(head.tombstones))
+    other = Generation(EMPTY_VECTOR, theirs.lamport, {path: frozenset(found) for path, found in registers.items()}, dict(theirs.tombstones))
+    ours = Generation(EMPTY_VECTOR, head.lamport, {path: frozenset([entry]) for path, entry in mine.items()}, dict(head.tombstones))
     shown = view(merge(ours, other))
     chosen = {path for path, entry in shown.items() if entry in sources and _lacks(mine.get(path), entry)}
     chosen = {path for path in chosen if all(above in shown for above in ancestors(path))}
@@ -274,7 +285,7 @@ def _wanted(
     return {path: (shown[path], sources.get(shown[path])) for path in chosen}, shown
 
 
-def _check_room(store: "Store", wanted: "dict[str, tuple[Entry, PackRef | None]]") -> None:
+def _check_room(store: "Store", wanted: "Wanted") -> None:
     """A table may promise any size: what doesn't fit isn't begun, since it would take the room of the build that wants it."""
     found, needed = os.statvfs(store.root), sum(entry.size for entry, _ in wanted.values())
     if needed > found.f_bavail * found.f_frsize:
@@ -286,13 +297,7 @@ def _lacks(mine: Entry | None, theirs: Entry) -> bool:
     return mine is None or mine.version != theirs.version
 
 
-def _complete(vector: VersionVector, theirs: RemoteHead, lacking: list[PackRef]) -> VersionVector:
-    """The vector afterwards: it moves for no writer of whom something is lacking, so that it is asked for again."""
-    held_back = {slot for item in lacking for slot, _ in item.by.seen}
-    return vector.joined(VersionVector(tuple([(slot, count) for slot, count in theirs.vector.seen if slot not in held_back])))
-
-
-def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, version: Version) -> None:
+def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new: str, vector: VersionVector, version: Version, theirs: RemoteHead) -> None:
     """`version` is this store's next, whether it wrote something under it or not."""
     layers: tuple[Layer, ...] = ()
     if any(not entry.is_directory for entry in entries) or (entries and not row.head.layers):
@@ -300,11 +305,26 @@ def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new:
         name = fresh_name()
         os.rename(new, attaching.layer_directory(store, row.id, name))
         reach("volume.pulled")
-        by = VersionVector(tuple([(slot, vector.count(slot)) for slot in sorted({entry.version.slot for entry in entries})]))
-        layers = (Layer(name, len(entries), sum(entry.size for entry in entries), by, store.boot_id, is_hashed=True),)
+        layers = (Layer(name, len(entries), sum(entry.size for entry in entries), _written(entries), store.boot_id, is_hashed=True),)
     with store.db.transaction(durable=False) as tx:
         head = volume_row(tx.execute(FIND_BY_ID, (row.id,))[0]).head
         # the commit lock is held: only a fold can have come in between, which changes no content
-        lamport = version.lamport if vector.covers(version) else version.lamport - 1
-        after = replace(head, number=head.number + 1, vector=vector, lamport=lamport, layers=(*head.layers, *layers))
-        advance(tx, row.id, head, replace(after, slot=version.slot, home=store.home))
+        after = replace(
+            head,
+            number=head.number + 1,
+            slot=version.slot,
+            vector=vector,
+            lamport=version.lamport if vector.covers(version) else version.lamport - 1,
+            layers=(*head.layers, *layers),
+            tombstones=tombstones.joined(head.tombstones, theirs.tombstones),
+            home=store.home,
+        )
+        advance(tx, row.id, head, after)
+
+
+def _written(entries: tuple[Entry, ...]) -> VersionVector:
+    """The deltas that entries are of."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        counts[entry.version.slot] = max(entry.version.sequence, counts.get(entry.version.slot, 0))
+    return VersionVector(tuple(sorted(counts.items())))

@@ -5,12 +5,13 @@ A pull reads, for each place, the remotes of all scopes that the build reads; wh
 build's own scope, and is only what none of the others that were read has.
 """
 
+import errno
 import threading
 import time
 
-from chandlery.errors import AccessDenied, ChandleryError
+from chandlery.errors import AccessDenied, ChandleryError, Unavailable
 from chandlery.values import replace, value
-from chandlery.volume import shared
+from chandlery.volume import publishing, shared
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import EMPTY_VECTOR, VersionVector
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chandlery.content.store import Store
+    from chandlery.oci.digest import Digest
     from chandlery.scope import Scopes
     from chandlery.volume.protocol import VolumeRemote
+    from chandlery.volume.remote_head import Seen
 
 
 @value
@@ -36,13 +39,18 @@ class VolumePlace:
 
 @value
 class VolumeReport:
-    """What one volume of a build moved. `sources` are the (place, scope) whose heads were read; `not_published` says why, "" if nothing is missing."""
+    """What one volume of a build moved; linked is what other volumes of this machine had already.
+
+    `sources` are the (place, scope) whose heads were read; `not_published` says why, "" if nothing is missing.
+    """
 
     name: str
     platform: str
     sources: tuple[tuple[str, str], ...] = ()
     files_fetched: int = 0
     bytes_fetched: int = 0
+    files_linked: int = 0
+    bytes_linked: int = 0
     files_published: int = 0
     bytes_published: int = 0
     left_out: tuple[str, ...] = ()
@@ -66,7 +74,12 @@ class VolumeSharing:
         self._turn = threading.Condition()
         self._pulled: dict[VolumeKey, threading.Lock] = {}
         self._reports: dict[VolumeKey, VolumeReport] = {}
+        # of each volume: what other places and scopes have, what the place to publish to showed last, packs that are not what their names say
         self._elsewhere: dict[VolumeKey, VersionVector] = {}
+        self._seen: dict[VolumeKey, Seen] = {}
+        self._broken: dict[VolumeKey, set[Digest]] = {}
+        # places that can't be reached, and why: told once, and not waited for again
+        self._down: dict[str, str] = {}
         self._waiting: list[VolumeKey] = []
         self._running: VolumeKey | None = None
         self._thread: threading.Thread | None = None
@@ -82,9 +95,7 @@ class VolumeSharing:
             with lock:
                 return
         try:
-            for place in self._places:
-                for scope in self._scopes.reads:
-                    self._pull(key, place, scope)
+            self._pull(key)
         finally:
             lock.release()
 
@@ -120,22 +131,44 @@ class VolumeSharing:
         with self._turn:
             return tuple(self._reports.values())
 
-    def _pull(self, key: VolumeKey, place: VolumePlace, scope: str) -> None:
+    def _pull(self, key: VolumeKey) -> None:
+        self._note(key)
+        sources = [(place, scope) for place in self._places if place.name not in self._down for scope in self._scopes.reads]
+        if not sources:
+            return
         try:
-            found = shared.pull(self._store, place.remote_of(replace(key, scope=scope)), key)
+            found = shared.pull(self._store, [place.remote_of(replace(key, scope=scope)) for place, scope in sources], key)
         except (ChandleryError, OSError, ValueError) as broken:
-            self._note(key)
             self._warn(f"cache volume {key.name} was not fetched: {broken}")
             return
+        for (place, scope), look in zip(sources, found.looks, strict=True):
+            self._take_note(key, place, scope, look)
         if found.warnings:
             others = f" (and {len(found.warnings) - 1} more)" if len(found.warnings) > 1 else ""
             self._warn(f"cache volume {key.name} was not fetched whole: {found.warnings[0]}{others}")
-        with self._turn:
-            if place is not self._target or scope != self._scopes.write:
-                self._elsewhere[key] = self._elsewhere.get(key, EMPTY_VECTOR).joined(found.vector)
-        before = self._note(key)
-        sources = before.sources if not found.heads else (*before.sources, (place.name, scope))
-        self._note(key, sources=sources, files_fetched=before.files_fetched + found.files, bytes_fetched=before.bytes_fetched + found.bytes_added)
+        self._broken.setdefault(key, set()).update(found.broken)
+        read = tuple([(place.name, scope) for (place, scope), look in zip(sources, found.looks, strict=True) if look.names])
+        self._note(
+            key,
+            sources=read,
+            files_fetched=found.files_moved,
+            bytes_fetched=found.bytes_moved,
+            files_linked=found.files - found.files_moved,
+            bytes_linked=found.bytes_added - found.bytes_moved,
+        )
+
+    def _take_note(self, key: VolumeKey, place: VolumePlace, scope: str, look: "shared.Look") -> None:
+        """Of one place's answer, for the summary and for what is published later."""
+        if look.error is not None:
+            if place.name not in self._down:
+                self._warn(f"cache volume {key.name} was not fetched: {look.error}")
+            if isinstance(look.error, Unavailable):
+                self._down[place.name] = str(look.error)
+        elif place is self._target and scope == self._scopes.write:
+            if look.seen is not None:
+                self._seen[key] = look.seen
+        else:
+            self._elsewhere[key] = self._elsewhere.get(key, EMPTY_VECTOR).joined(look.vector)
 
     def _work(self) -> None:
         while True:
@@ -155,18 +188,30 @@ class VolumeSharing:
         target = self._target
         if target is None:
             return
-        elsewhere = self._elsewhere.get(key, EMPTY_VECTOR)
-        try:
-            done = shared.publish(self._store, (target.publish_to or target.remote_of)(key), key, secrets=self._secrets(), elsewhere=elsewhere)
-        except (AccessDenied, PermissionError) as denied:
-            self._target = None
-            self._note(key, not_published=f"{target.name} is only read: {denied}")
-            self._warn(f"cache volumes are only read from {target.name}: scope {key.scope} can't be written ({denied})")
+        if target.name in self._down:
+            self._note(key, not_published=self._down[target.name])
             return
+        try:
+            done = publishing.publish(
+                self._store,
+                (target.publish_to or target.remote_of)(key),
+                key,
+                secrets=self._secrets(),
+                elsewhere=self._elsewhere.get(key, EMPTY_VECTOR),
+                before=self._seen.get(key),
+                broken=frozenset(self._broken.get(key, ())),
+            )
         except (ChandleryError, OSError, ValueError) as broken:
+            if _is_read_only(broken):
+                self._only_read(target, key, broken)
+                return
+            if isinstance(broken, Unavailable):
+                self._down[target.name] = str(broken)
             self._note(key, not_published=str(broken))
             self._warn(f"what this build added to cache volume {key.name} was not published: {broken}")
             return
+        self._seen[key] = done.seen
+        self._broken.pop(key, None)
         before = self._note(key)
         left_out = tuple(dict.fromkeys((*before.left_out, *done.left_out)))
         self._note(
@@ -179,9 +224,19 @@ class VolumeSharing:
         if done.left_out:
             self._warn(f"{len(done.left_out)} files of cache volume {key.name} hold the value of a secret and were not published: {done.left_out[0]} ...")
 
+    def _only_read(self, target: VolumePlace, key: VolumeKey, denied: Exception) -> None:
+        self._target = None
+        self._note(key, not_published=f"{target.name} is only read: {denied}")
+        self._warn(f"cache volumes are only read from {target.name}: scope {key.scope} can't be written ({denied})")
+
     def _note(self, key: VolumeKey, **changes: object) -> VolumeReport:
         """The volume's report, with `changes`."""
         with self._turn:
             before = self._reports.get(key) or VolumeReport(key.name, key.platform)
             self._reports[key] = after = replace(before, **changes)
             return after
+
+
+def _is_read_only(failure: Exception) -> bool:
+    """Whether somebody who may not write was told so."""
+    return isinstance(failure, AccessDenied | PermissionError) or (isinstance(failure, OSError) and failure.errno == errno.EROFS)

@@ -1,8 +1,6 @@
 """BuildKit's cache document: read as BuildKit writes it, written so that it reads the same, and refused where it can't be one."""
 
 import json
-from contextlib import suppress
-from random import Random
 
 import pytest
 
@@ -80,15 +78,3 @@ def test_a_large_document_takes_no_long():
     rows = [{"blob": A, "parent": at % 500 - 1 if at % 500 else -1} for at in range(20_000)]
     records = [{"digest": A, "layers": [{"layer": 499}], "inputs": [[{"link": at - 1}]] if at else []} for at in range(20_000)]
     assert len(decode(json.dumps({"layers": rows, "records": records}).encode()).records) == 20_000
-
-
-def test_damaged_documents_are_read_or_refused_and_nothing_else():
-    random, whole = Random(7), encode(CONFIG)
-    for _ in range(2000):
-        damaged = bytearray(whole)
-        for _ in range(random.randrange(1, 4)):
-            at = random.randrange(len(damaged))
-            damaged[at : at + random.randrange(3)] = bytes(random.choices(b'0123456789-[]{},:"a\xff', k=random.randrange(3)))
-        with suppress(LyingRegistry):
-            found = decode(bytes(damaged))
-            assert all(found.chain(result) for record in found.records for result in record.results)

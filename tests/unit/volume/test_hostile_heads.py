@@ -37,7 +37,7 @@ def jars(*names):
 
 
 def plain_head(**changes):
-    document = {"format": 1, "vector": {"w1": 1}, "lamport": 1, "packs": [], "tombstones": {}, "absorbed": []}
+    document = {"format": 1, "vector": {"w1": 1}, "lamport": 1, "packs": [], "tombstones": [], "absorbed": []}
     return json.dumps({**document, **changes}).encode()
 
 
@@ -66,10 +66,11 @@ BAD_HEADS = [
     plain_head(lamport=1.5),
     plain_head(lamport="1"),
     plain_head(lamport=None),
-    plain_head(tombstones={"..": {"w1": 1}}),
-    plain_head(tombstones={"a": {"w1": 1.5}}),
-    plain_head(tombstones={"a": 7}),
-    plain_head(tombstones=[]),
+    plain_head(tombstones=[[{"w1": 1}, [".."]]]),
+    plain_head(tombstones=[[{"w1": 1.5}, ["a"]]]),
+    plain_head(tombstones=[[7, ["a"]]]),
+    plain_head(tombstones={}),
+    plain_head(tombstones=[[{}, 7]]),
     plain_head(absorbed=7),
     plain_head(absorbed=[7]),
     plain_head(absorbed=["../../x"] * 2 + ["a" * 1000]),

@@ -13,7 +13,9 @@ from tests.fakes.machine import KEY, Machine
 from tests.fakes.packs import Forgery
 
 from chandlery.errors import StoreError
-from chandlery.volume import fetch, pack, shared, table_check
+from chandlery.volume import fetch, fetched_tree, pack, pack_reader, shared, table_check
+from chandlery.volume.pack_reader import PackReader
+from chandlery.volume.protocol import BlobStream
 from chandlery.volume.remote_directory import DirectoryRemote
 
 FILES = {"a/one.jar": b"1" * 9000, "a/two.jar": b"2" * 700, "b/big.bin": bytes(range(256)) * 2000}
@@ -386,11 +388,12 @@ def test_random_changes_of_a_valid_pack_do_no_harm(tmp_path, seed):
             mutate(rng, forgery)
         blob, ref = forgery.seal(plain=mutated_bytes(rng, json.dumps(forgery.document).encode()) if rng.random() < 0.3 else None)
         remote = Bytes(blob)
-        tables, warnings = fetch.read_tables(remote, [ref])
-        assert bool(tables) != bool(warnings)
-        for table in tables.values():
-            wanted = {entry.path: (entry, ref if entry.type is packs.EntryType.FILE else None) for entry in table.entries}
-            fetched = fetch.build_tree(remote, wanted, tables, str(directory / str(number)))
+        reader = PackReader(remote, ref, str(tmp_path / "inside" / "deep" / "0.pack"))
+        problems = pack_reader.read_tables([reader], most_bytes_whole=0)
+        assert bool(reader.table) != bool(problems)
+        if reader.table is not None:
+            wanted = {entry.path: (entry, ref if entry.type is packs.EntryType.FILE else None) for entry in reader.table.entries}
+            fetched = fetch.build_tree({ref: reader}, wanted, str(directory / str(number)))
             assert len(fetched.entries) <= len(wanted)
     assert sorted(os.listdir(tmp_path)) == ["inside", "pack"]
     assert os.listdir(tmp_path / "inside") == ["deep"]
@@ -406,8 +409,8 @@ class Bytes:
     def __init__(self, blob):
         self.blob = blob
 
-    def read_range(self, digest, blob_bytes, start, size_bytes):
-        return self.blob[start : start + size_bytes]
+    def open_blob(self, digest, blob_bytes, start, size_bytes):
+        return BlobStream(start, size_bytes, iter([self.blob[start : start + size_bytes]]))
 
 
 ODD = [
@@ -490,11 +493,11 @@ def test_what_this_disk_has_no_room_for_is_not_begun(tmp_path, remote, machine, 
 
 def test_a_full_disk_while_fetching_leaves_the_volume_as_it_was(tmp_path, remote, machine, forgery, monkeypatch):
     packs.publish(remote, tmp_path, *forgery.seal())
-    monkeypatch.setattr(fetch, "write_all", full)
+    monkeypatch.setattr(fetched_tree, "write_all", full)
     assert machine.sees() == {}
     assert len(machine.warnings) == 1
     monkeypatch.undo()
-    assert shared.pull(machine.store, remote, KEY).warnings == ()
+    assert shared.pull(machine.store, (remote,), KEY).warnings == ()
     assert sorted(machine.sees()) == sorted(FILES)
 
 

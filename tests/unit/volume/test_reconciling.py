@@ -9,7 +9,7 @@ from tests.fakes.machine import KEY, Machine
 
 from chandlery.scope import Scopes
 from chandlery.values import replace
-from chandlery.volume import shared
+from chandlery.volume import publishing, shared
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.volumes import Volumes
 
@@ -115,13 +115,13 @@ def test_what_a_project_installed_is_not_for_other_scopes(machines, tmp_path, re
     other = Machine(tmp_path / "other", remote, scopes=Scopes("team/app@pull", ("team/app@pull", KEY.scope), "told"))
     with other:
         key = replace(KEY, scope="team/app@pull")
-        assert shared.pull(other.store, remote, key).warnings == ()
+        assert shared.pull(other.store, (remote,), key).warnings == ()
         assert {entry.path for entry in Volumes(other.store).show(key) if not entry.is_directory} == set(fetched)
 
 
 def test_a_unit_with_a_secret_in_it_stays_here_whole(machines, remote):
     a, b, *_ = machines
     a.build({f"{UNIT}/metadata.bin": b"m", f"{UNIT}/out": b"token=s3cr3t-value", "x": b"1"}, publishes=False)
-    report = shared.publish(a.store, remote, KEY, secrets=(b"s3cr3t-value",))
+    report = publishing.publish(a.store, remote, KEY, secrets=(b"s3cr3t-value",))
     assert sorted(report.left_out) == [f"{UNIT}/metadata.bin", f"{UNIT}/out"]
     assert b.sees() == {"x": b"1"}

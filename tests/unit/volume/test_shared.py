@@ -12,7 +12,7 @@ from chandlery.oci import reference
 from chandlery.registry.client import RegistryClient
 from chandlery.registry.settings import RegistrySettings
 from chandlery.scope import Scopes
-from chandlery.volume import remote_head, shared
+from chandlery.volume import publishing, remote_head, shared
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.remote_registry import RegistryRemote
@@ -81,8 +81,8 @@ def test_what_one_machine_adds_another_sees(remote, stores):
     a, b = stores
     files = {"org/x/x.jar": os.urandom(700_000), "org/x/x.pom": b"<pom/>", "big.bin": os.urandom(9 << 20), "empty": b""}
     add(a, files)
-    assert shared.publish(a, remote, KEY).files == 4
-    report = shared.pull(b, remote, KEY)
+    assert publishing.publish(a, remote, KEY).files == 4
+    report = shared.pull(b, (remote,), KEY)
     assert report.warnings == ()
     assert report.files == 4
     assert content(b) == files
@@ -92,10 +92,10 @@ def test_both_sides_additions_survive_and_meet(remote, stores):
     a, b = stores
     add(a, {"a.jar": b"a" * 5000})
     add(b, {"b.jar": b"b" * 5000})
-    shared.publish(a, remote, KEY)
-    shared.publish(b, remote, KEY)
-    shared.pull(a, remote, KEY)
-    shared.pull(b, remote, KEY)
+    publishing.publish(a, remote, KEY)
+    publishing.publish(b, remote, KEY)
+    shared.pull(a, (remote,), KEY)
+    shared.pull(b, (remote,), KEY)
     assert content(a) == content(b) == {"a.jar": b"a" * 5000, "b.jar": b"b" * 5000}
     assert len(remote.heads()) == 1
 
@@ -103,27 +103,27 @@ def test_both_sides_additions_survive_and_meet(remote, stores):
 def test_a_second_pull_and_a_second_publish_do_nothing(remote, stores):
     a, b = stores
     add(a, {"a.jar": b"a" * 5000})
-    shared.publish(a, remote, KEY)
-    shared.pull(b, remote, KEY)
-    assert shared.pull(b, remote, KEY).files == 0
-    assert shared.publish(b, remote, KEY).bytes_sent == 0
+    publishing.publish(a, remote, KEY)
+    shared.pull(b, (remote,), KEY)
+    assert shared.pull(b, (remote,), KEY).files == 0
+    assert publishing.publish(b, remote, KEY).bytes_sent == 0
 
 
 def test_a_delta_alone_is_sent(remote, stores):
     a, _ = stores
     add(a, {"big.bin": os.urandom(3 << 20)})
-    shared.publish(a, remote, KEY)
+    publishing.publish(a, remote, KEY)
     jar = os.urandom(100_000)
     add(a, {"one.jar": jar})
-    assert shared.publish(a, remote, KEY).bytes_sent <= len(jar) * 1.05 + (256 << 10)
+    assert publishing.publish(a, remote, KEY).bytes_sent <= len(jar) * 1.05 + (256 << 10)
 
 
 def test_credentials_and_secrets_stay(remote, stores):
     a, b = stores
     add(a, {"settings.xml": b"<password/>", "log.txt": b"x" * 1000 + b"s3cr3t-value" + b"y", "ok.jar": b"fine"})
-    report = shared.publish(a, remote, KEY, secrets=(b"s3cr3t-value\n",))
+    report = publishing.publish(a, remote, KEY, secrets=(b"s3cr3t-value\n",))
     assert report.left_out == ("log.txt",)
-    shared.pull(b, remote, KEY)
+    shared.pull(b, (remote,), KEY)
     assert content(b) == {"ok.jar": b"fine"}
 
 
@@ -131,19 +131,19 @@ def test_a_damaged_blob_poisons_nothing_and_is_asked_for_again(tmp_path, stores)
     a, b = stores
     remote = DirectoryRemote(str(tmp_path / "share"), KEY)
     add(a, {"a.jar": os.urandom(50_000)})
-    shared.publish(a, remote, KEY)
+    publishing.publish(a, remote, KEY)
     (path,) = blobs_of(remote)
     with open(path, "rb") as file:
         whole = file.read()
     with open(path, "r+b") as file:
         file.seek(20_000)
         file.write(b"\0" * 1000)
-    report = shared.pull(b, remote, KEY)
+    report = shared.pull(b, (remote,), KEY)
     assert report.warnings
     assert content(b) == {}
     with open(path, "wb") as file:
         file.write(whole)
-    assert shared.pull(b, remote, KEY).warnings == ()
+    assert shared.pull(b, (remote,), KEY).warnings == ()
     assert content(b) == content(a)
 
 
@@ -166,7 +166,7 @@ def test_a_branch_reads_main_and_publishes_its_own_alone(tmp_path, stores):
     a, b = stores
     place = VolumePlace("there", lambda key: DirectoryRemote(str(tmp_path / "share"), key), is_writable=True)
     add(a, {"main.bin": os.urandom(300_000)})
-    shared.publish(a, place.remote_of(KEY), KEY)
+    publishing.publish(a, place.remote_of(KEY), KEY)
     branch = VolumeKey("team/app@branch", KEY.name, KEY.platform)
     sharing = VolumeSharing(b, (place,), Scopes(branch.scope, (branch.scope, KEY.scope), ""), warn=pytest.fail)
     add(b, {"branch.jar": b"b" * 5000}, sharing, key=branch)
@@ -177,7 +177,7 @@ def test_a_branch_reads_main_and_publishes_its_own_alone(tmp_path, stores):
     seen = remote_head.read_all(place.remote_of(branch))
     assert len(seen.head.vector.seen) == 1
     with Store.open(str(tmp_path / "c")) as c:
-        shared.pull(c, place.remote_of(branch), branch)
+        shared.pull(c, (place.remote_of(branch),), branch)
         assert content(c, branch) == {"branch.jar": b"b" * 5000}
 
 
@@ -186,7 +186,7 @@ def test_a_place_that_may_not_be_written_is_read_and_said_so_once(remote, stores
     if isinstance(remote, DirectoryRemote):
         pytest.skip("root may write any directory")
     add(a, {"a.jar": b"a" * 5000})
-    shared.publish(a, remote, KEY)
+    publishing.publish(a, remote, KEY)
     remote.fake.access.scheme, remote.fake.access.allows_anonymous_pull = "bearer", True
     warnings = []
     sharing = VolumeSharing(b, (VolumePlace("there", lambda _: remote, is_writable=True),), SCOPES, warn=warnings.append)
@@ -218,12 +218,12 @@ def test_a_hundred_writers_leave_few_heads_and_packs(tmp_path):
         with Store.open(str(tmp_path / f"w{number}")) as store:
             expected[f"{number}.jar"] = b"%d" % number
             add(store, {f"{number}.jar": b"%d" % number})
-            shared.publish(store, remote, KEY)
+            publishing.publish(store, remote, KEY)
     seen = remote_head.read_all(remote)
     assert len(seen.names) == 1
     assert len(seen.head.packs) <= 64
     with Store.open(str(tmp_path / "fresh")) as fresh:
-        assert shared.pull(fresh, remote, KEY).warnings == ()
+        assert shared.pull(fresh, (remote,), KEY).warnings == ()
         assert content(fresh) == expected
 
 

@@ -1,0 +1,147 @@
+"""`PackReader`: one pack at a remote. Bytes come by ranges, or from a file in scratch to which the pack was fetched whole, once: because most of it
+is wanted, or because the remote answered a range with everything.
+
+A table is verified by its digest in the head, a whole blob by its own. Frames are what the remote sent: who uses them checks what is in them.
+"""
+
+import hashlib
+import threading
+
+from chandlery.errors import ChandleryError, LyingRegistry, NotFound, StoreError, Unavailable
+from chandlery.volume import pack
+from chandlery.volume.pack import PackRef, Table
+from chandlery.volume.protocol import BlobStream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from chandlery.volume.protocol import VolumeRemote
+
+_ATTEMPTS = 3
+_PIECE_BYTES = 1 << 20
+
+
+class PackReader:
+    """`scratch` is a file that it may make. `is_broken`: what the remote has under this name is not the pack, or nothing. Threads may share it."""
+
+    def __init__(self, remote: "VolumeRemote", ref: PackRef, scratch: str) -> None:
+        self.remote, self.ref = remote, ref
+        self.is_broken = False
+        self.table: Table | None = None
+        self._scratch = scratch
+        self._is_here = False
+        self._lock = threading.Lock()
+
+    def read_table(self) -> Table:
+        """Raises StoreError volume.bad-table, volume.format; RegistryError; OSError."""
+        if self.table is None:
+            ref = self.ref
+            data = self._opened(ref.table_at, ref.table_bytes).read(ref.table_bytes)
+            try:
+                self.table = pack.read_table(data, ref)
+            except StoreError as refused:
+                self.is_broken = self.is_broken or refused.code != "volume.format"
+                raise
+        return self.table
+
+    def fetch_whole(self) -> None:
+        """Have all of it here, verified. Raises LyingRegistry, NotFound, Unavailable, OSError."""
+        if not self._is_here:
+            self._keep_once(self._open_remote(0, self.ref.size_bytes))
+
+    def frames(self, numbers: "Sequence[int]") -> "Iterator[tuple[int, bytes]]":
+        """Neighbouring frames, in order, by one request; what breaks off is asked for again. One that the remote lacks raises."""
+        table = self.read_table()
+        failures, done = 0, 0
+        while done < len(numbers):
+            first, last = table.frames[numbers[done]], table.frames[numbers[-1]]
+            at = first.start
+            stream = self._opened(at, last.start + last.size_bytes - at)
+            try:
+                for number in numbers[done:]:
+                    frame = table.frames[number]
+                    stream.read(frame.start - at)
+                    data = stream.read(frame.size_bytes)
+                    at = frame.start + frame.size_bytes
+                    yield number, data
+                    done, failures = done + 1, 0
+            except Unavailable:
+                failures += 1
+                if failures >= _ATTEMPTS:
+                    raise
+            finally:
+                stream.close()
+
+    def _opened(self, start: int, size_bytes: int) -> BlobStream:
+        if not self._is_here:
+            stream = self._open_remote(start, size_bytes)
+            if (stream.start, stream.size_bytes) == (start, size_bytes):
+                return stream
+            self._keep_once(stream)
+        return BlobStream(start, size_bytes, _pieces(self._scratch, start, size_bytes))
+
+    def _open_remote(self, start: int, size_bytes: int) -> BlobStream:
+        try:
+            return self.remote.open_blob(self.ref.digest, self.ref.size_bytes, start, size_bytes)
+        except NotFound:
+            self.is_broken = True
+            raise
+
+    def _keep_once(self, stream: BlobStream) -> None:
+        with self._lock:
+            if self._is_here:
+                stream.close()
+            else:
+                self._keep(stream)
+
+    def _keep(self, stream: BlobStream) -> None:
+        """With the lock held: put all of a blob into the file."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            hasher = hashlib.sha256()
+            try:
+                with open(self._scratch, "wb") as file:
+                    for piece in stream.pieces():
+                        file.write(piece)
+                        hasher.update(piece)
+                break
+            except Unavailable:
+                if attempt == _ATTEMPTS:
+                    raise
+            finally:
+                stream.close()
+            stream = self._open_remote(0, self.ref.size_bytes)
+        if hasher.hexdigest() != self.ref.digest.hex:
+            self.is_broken = True
+            raise LyingRegistry(f"{self.ref.digest} came with other content than was promised", code="registry.wrong-digest")
+        self._is_here = True
+
+
+def read_tables(readers: "list[PackReader]", *, most_bytes_whole: int) -> list[str]:
+    """Read the tables side by side, of packs of up to `most_bytes_whole` with all the rest; what was wrong with those that can't be had."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def read(reader: PackReader) -> str:
+        try:
+            if reader.ref.size_bytes <= most_bytes_whole:
+                reader.fetch_whole()
+            reader.read_table()
+        except (ChandleryError, OSError, ValueError) as broken:
+            return f"{reader.ref.digest} of {reader.remote.name}: {broken}"
+        return ""
+
+    if not readers:
+        return []
+    with ThreadPoolExecutor(min(len(readers), WORKERS)) as pool:
+        return [problem for problem in pool.map(read, readers) if problem]
+
+
+WORKERS = 6
+
+
+def _pieces(path: str, start: int, size_bytes: int) -> "Iterator[bytes]":
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        while size_bytes and (data := file.read(min(size_bytes, _PIECE_BYTES))):
+            size_bytes -= len(data)
+            yield data
