@@ -1,7 +1,7 @@
 """Writing a cache into a directory, as an OCI layout that buildx's type=local reads.
 
 Blobs first, the index last, each under a temporary name and renamed: a crash leaves the older cache whole, and blobs that nobody names. Caches of other tags
-stay. One writer at a time, by a lock on the directory itself; blobs that are there are not written again.
+stay. One writer at a time, by a lock on the directory itself, which also removes what a killed one left; blobs that are there are not written again.
 """
 
 import json
@@ -37,6 +37,7 @@ def write(directory: str, artifact: "Artifact", open_blob: "Callable[[Descriptor
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            _remove_unfinished(directory, blobs)
             for layer in artifact.layers:
                 _put_blob(f"{blobs}/{layer.digest.hex}", layer, open_blob)
             atomic.write_file(f"{blobs}/{artifact.config.digest.hex}", artifact.document)
@@ -48,6 +49,14 @@ def write(directory: str, artifact: "Artifact", open_blob: "Callable[[Descriptor
     except OSError as error:
         hint = "name a directory that you may write, on a disk with space"
         raise MachineError(f"the cache can't be written to {directory}: {error.strerror or error}", code="cache.unwritable", hint=hint) from error
+
+
+def _remove_unfinished(*directories: str) -> None:
+    """Files of a writer that was killed: who holds the lock is the only one alive."""
+    for directory in directories:
+        for name in os.listdir(directory):
+            if atomic.TEMP_MARK in name:
+                atomic.remove_if_there(f"{directory}/{name}")
 
 
 def _put_blob(path: str, blob: "Descriptor", open_blob: "Callable[[Descriptor], Readable]") -> None:
