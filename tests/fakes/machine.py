@@ -31,7 +31,15 @@ class Machine:
         """One build with one step that writes `files` and then does `act(directory)`: what the step found when it began."""
         place = VolumePlace("share", lambda _: self.remote, publishes)
         sharing = VolumeSharing(self.store, (place,), self.scopes, warn=self.warnings.append)
-        volumes = Volumes(self.store, sharing)
+        found = self._step(Volumes(self.store, sharing), files, act)
+        assert sharing.close(60) == ()
+        return found
+
+    def commit(self, files: dict[str, bytes]) -> None:
+        """A step that writes `files`, of a build that shares nothing."""
+        self._step(Volumes(self.store), files, None)
+
+    def _step(self, volumes: Volumes, files: "dict[str, bytes] | None", act) -> dict[str, bytes | str]:
         with self.store.begin() as session:
             attachment = volumes.attach(KEY, session)
             found = content(attachment.lowers)
@@ -47,7 +55,6 @@ class Machine:
                 assert report.warning == ""
             else:
                 volumes.discard(attachment)
-        assert sharing.close(60) == ()
         return found
 
     def sees(self) -> dict[str, bytes | str]:

@@ -15,6 +15,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.0f}{unit}" if unit == "B" or size >= 100 else f"{size:.3g}{unit}"
 
 
+def count_text(count: int, noun: str) -> str:
+    """ "1 file", "12 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def age_text(seconds: float) -> str:
     """ "3 hours ago"."""
     for limit, length, name in ((60, 1, "second"), (3600, 60, "minute"), (86400, 3600, "hour"), (86400 * 60, 86400, "day"), (86400 * 730, 86400 * 30, "month")):

@@ -3,7 +3,7 @@
 Pure: from a tally and a result to lines. After a failure it tells what ran before.
 """
 
-from chandlery.cli.amounts import size_text
+from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.display.output_text import harmless
 from chandlery.cli.display.palette import COLOURLESS, Palette
 from chandlery.cli.display.tally import StepView, Tally
@@ -95,7 +95,7 @@ def _volume_parts(uses: "list[VolumeUsed]", report: "VolumeReport | None") -> li
         ("added", sum(use.added_files for use in uses), sum(use.added_bytes for use in uses)),
         ("shared", *((report.files_published, report.bytes_published) if report is not None else (0, 0))),
     ]
-    parts = [f"{files} {'file' if files == 1 else 'files'} {what} ({size_text(size_bytes)})" for what, files, size_bytes in amounts if files]
+    parts = [f"{count_text(files, 'file')} {what} ({size_text(size_bytes)})" for what, files, size_bytes in amounts if files]
     if report is not None and report.not_published:
         parts.append("not shared")
     return parts or ["nothing read, nothing added"]

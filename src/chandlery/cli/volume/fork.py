@@ -2,7 +2,7 @@
 
 import json
 
-from chandlery.cli.amounts import size_text
+from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.volume.open_volumes import add_volume_arguments, open_volumes
 
 TYPE_CHECKING = False
@@ -29,6 +29,6 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
         print(json.dumps({"name": key.name, "scope": arguments.target, "platform": key.platform, "files": made.files, "size": made.size_bytes,
                           "kept_back": made.kept_back}))  # fmt: skip
         return 0
-    kept = f"; {made.kept_back} files that the project installed itself stay with {key.scope}" if made.kept_back else ""
-    print(f"{arguments.target}:{key.name} begins with {made.files} files, {size_text(made.size_bytes)} of {key.scope}'s{kept}")
+    kept = f"; {count_text(made.kept_back, 'file')} that the project installed itself stayed with {key.scope}" if made.kept_back else ""
+    print(f"{arguments.target}:{key.name} begins with {count_text(made.files, 'file')}, {size_text(made.size_bytes)} of {key.scope}'s{kept}")
     return 0

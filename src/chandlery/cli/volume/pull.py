@@ -1,6 +1,6 @@
 """`chandlery volume pull`: what others added to a volume."""
 
-from chandlery.cli.amounts import size_text
+from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.volume.open_volumes import NAMING, add_volume_arguments, open_volumes
 from chandlery.cli.volume.remote_side import add_remote_arguments, add_scope_argument, chosen_key, need_remote, shared
 
@@ -32,7 +32,7 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
         print(json.dumps({"name": key.name, "scope": key.scope, "platform": key.platform, "files": report.files_fetched, "size": report.bytes_fetched,
                           "sources": [{"remote": remote, "scope": scope} for remote, scope in report.sources]}))  # fmt: skip
     elif report.sources:
-        print(f"{key.scope}:{key.name}: fetched {report.files_fetched} files, {size_text(report.bytes_fetched)}")
+        print(f"{key.scope}:{key.name}: fetched {count_text(report.files_fetched, 'file')}, {size_text(report.bytes_fetched)}")
     else:
         print(f"{key.scope}:{key.name}: nobody has published anything of it")
     return 0

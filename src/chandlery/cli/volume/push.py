@@ -1,6 +1,6 @@
 """`chandlery volume push`: what a cache volume holds, for other machines; or what volumes hold, as an image."""
 
-from chandlery.cli.amounts import size_text
+from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.open_shelf import add_registry_arguments
 from chandlery.cli.volume.as_image import add_image_arguments, push_image
 from chandlery.cli.volume.open_volumes import NAMING, add_format, open_volumes
@@ -44,7 +44,7 @@ def _share(arguments: "Arguments", settings: "Settings") -> int:
         print(json.dumps({"name": key.name, "scope": key.scope, "platform": key.platform, "files": report.files_published, "size": report.bytes_published,
                           "left_out": list(report.left_out)}))  # fmt: skip
     elif report.files_published or report.bytes_published:
-        print(f"{key.scope}:{key.name}: published {report.files_published} files, {size_text(report.bytes_published)}")
+        print(f"{key.scope}:{key.name}: published {count_text(report.files_published, 'file')}, {size_text(report.bytes_published)}")
     else:
         print(f"{key.scope}:{key.name}: others have all of it")
     return 0

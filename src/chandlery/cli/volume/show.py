@@ -3,7 +3,7 @@
 import json
 import time
 
-from chandlery.cli.amounts import age_text, size_text, table
+from chandlery.cli.amounts import age_text, count_text, size_text, table
 from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes
 from chandlery.quantities import parse_duration
 from chandlery.values import value
@@ -58,7 +58,7 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
         print(json.dumps(_as_object(shared, entries, writers, uses, plan)))
     else:
         _print(shared, instances, entries, writers, uses)
-        what = f"{plan.files} files, {size_text(plan.size_bytes)}" if plan.files else "nothing"
+        what = f"{count_text(plan.files, 'file')}, {size_text(plan.size_bytes)}" if plan.files else "nothing"
         print(f"A trim would remove what no build read for {arguments.unused_for}: {what}")
     return 0
 
@@ -117,7 +117,8 @@ def _print(volume: "VolumeListing", instances: "list[VolumeListing]", entries: "
     now = time.time()
     files = [entry for entry in entries if not entry.is_directory]
     print(f"{volume.key.name}, scope {volume.key.scope}, {volume.key.platform}, id {volume.id}")
-    print(f"{size_text(sum(entry.size for entry in files))} in {len(files)} files, generation {volume.generation}, {len(volume.directories)} layers")
+    holds = f"{size_text(sum(entry.size for entry in files))} in {count_text(len(files), 'file')}"
+    print(f"{holds}, generation {volume.generation}, {count_text(len(volume.directories), 'layer')}")
     print(f"Last used {age_text(now - volume.last_used_at)}")
     for other in instances:
         if other is not volume:
@@ -140,4 +141,4 @@ def _use_row(use: "StepUse", now: float) -> tuple[str, ...]:
 
 
 def _amount(files: int, size_bytes: int) -> str:
-    return f"{files} files, {size_text(size_bytes)}" if files else "-"
+    return f"{count_text(files, 'file')}, {size_text(size_bytes)}" if files else "-"

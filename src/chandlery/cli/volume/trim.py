@@ -2,7 +2,7 @@
 
 import json
 
-from chandlery.cli.amounts import size_text
+from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.options import OPTIONAL
 from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes
 from chandlery.cli.volume.remote_side import Published, add_remote_arguments, published
@@ -74,6 +74,9 @@ def _print(key: "VolumeKey", plan: "TrimPlan", arguments: "Arguments", outcome: 
                           "paths": list(plan.paths), "dry_run": arguments.dry_run, "not_published": why_not}))  # fmt: skip
         return
     word = "would remove" if arguments.dry_run else "removed"
-    print(f"{key.scope}:{key.name}: {word} {plan.files} files, {size_text(plan.size_bytes)}" + (f"; {outcome.text()}" if outcome is not None else ""))
+    print(
+        f"{key.scope}:{key.name}: {word} {count_text(plan.files, 'file')}, {size_text(plan.size_bytes)}"
+        + (f"; {outcome.text()}" if outcome is not None else "")
+    )
     if arguments.verbose:
         print("".join(f"  {path.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')}\n" for path in plan.paths), end="")
