@@ -35,6 +35,8 @@ ADD --chown=alice:staff unique /owned
 COPY --chown=5 --chmod=640 unique /five
 COPY --from=files / /f/
 COPY --from=base /etc/passwd /p
+COPY --link unique src /linked-unique/
+ADD --link --chown=3:4 unique /owned-by-number
 COPY --from=busybox /opt/base /unique-base
 ADD t.tar /unpacked/
 COPY <<EOF /here

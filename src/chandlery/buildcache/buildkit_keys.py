@@ -196,8 +196,17 @@ class _Names:
     # COPY, ADD, WORKDIR
 
     def _file(self, vertex: Vertex, op: FileOp, at: int) -> Node:
+        below = self.canonical(vertex.inputs[0])
+        if not op.is_linked or isinstance(self.op(below), ScratchOp):
+            return self._files_on(vertex.inputs[0], vertex, op, at)
+        # a layer that is made on nothing, and laid upon what is below
+        layer = self._put(self._files_on(None, vertex, op, -1))
+        merged = sha256(go_json({"Type": "buildkit.merge.v0", "Merge": {"inputs": [{}, {"input": 1}]}}))
+        return Node((record_name(str(merged)),), (self._dependency(below, "", (), is_copy=True), Dependency(layer)), at)
+
+    def _files_on(self, below: int | None, vertex: Vertex, op: FileOp, at: int) -> Node:
         inputs = _Inputs(self)
-        base = inputs.index(vertex.inputs[0])
+        base = inputs.index(below) if below is not None else _EMPTY
         inputs.unselected.add(base)
         first = op.actions[0]
         if isinstance(first, InlineFileAction) and _is_inline(op) and not vertex.created_by and base == _EMPTY:

@@ -105,9 +105,10 @@ FileAction = CopyAction | InlineFileAction | MakeDirAction
 
 @value
 class FileOp:
-    """Change files of input 0, action by action; the result is one layer."""
+    """Change files of input 0, action by action; the result is one layer. `is_linked` (--link) changes nothing here; BuildKit names such a step otherwise."""
 
     actions: tuple[FileAction, ...]
+    is_linked: bool = False
 
 
 @value

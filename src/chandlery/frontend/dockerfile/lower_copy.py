@@ -51,7 +51,8 @@ def lower_copy(state: StageState, copy: ins.Copy, sources: tuple[StageState, ...
         data = file.data.encode("utf-8", "surrogateescape")
         actions.append(InlineFileAction(file.name, data, copying.target, copying.owner, copying.mode))
     created_by = _created_by(copy)
-    vertex = scope.vertex(FileOp(tuple(actions)), tuple(copying.inputs), state=state, name=name, created_by=created_by, source=copy.source)
+    op = FileOp(tuple(actions), is_linked=copy.is_linked and not copy.mode)
+    vertex = scope.vertex(op, tuple(copying.inputs), state=state, name=name, created_by=created_by, source=copy.source)
     state.vertex = vertex
     state.record(created_by, vertex=vertex)
 
