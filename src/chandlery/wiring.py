@@ -100,7 +100,9 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         runtime=lambda directory: _runtime(settings, directory),
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
-        volumes=lambda warn, secrets: volumes(store, _volume_sharing(store, places(), scopes, warn, secrets), limit=_volume_limit(settings, warn)),
+        volumes=lambda warn, secrets: volumes(
+            store, _volume_sharing(store, places(), scopes, warn, secrets), reads=scopes.reads, limit=_volume_limit(settings, warn)
+        ),
         remotes=_once(lambda: _remotes(_addresses(settings, scopes, request), asking, moving)),
         imports=lambda platform: _imports(settings, platform, request, asking, moving),
         scopes=scopes,
@@ -213,10 +215,10 @@ def registry_settings(settings: Settings) -> "RegistrySettings":
     return replace(found, certs_d=settings.certs_d) if settings.certs_d else found
 
 
-def volumes(store: Store, sharing: "VolumeSharing | None" = None, *, limit: "SizeLimit | None" = None) -> "Volumes":
+def volumes(store: Store, sharing: "VolumeSharing | None" = None, *, reads: tuple[str, ...] = (), limit: "SizeLimit | None" = None) -> "Volumes":
     from chandlery.volume.volumes import Volumes
 
-    return Volumes(store, sharing, limit=limit)
+    return Volumes(store, sharing, reads=reads, limit=limit)
 
 
 def _volume_limit(settings: Settings, warn: "Callable[[str], None]") -> "SizeLimit | None":

@@ -77,6 +77,13 @@ def test_scope_of_another_branch_is_read_and_not_written(machines):
     assert machines.on("four").before("d", *fork) == {"a.jar", "b.jar", "c.jar"}
 
 
+def test_new_branch_begins_with_what_the_machine_has_of_the_branch_that_it_reads(machines):
+    machines.on("one").before("a")
+    fork = ("--cache-scope", "team/app@pull/1", "--cache-fork-from", "team/app@main")
+    assert machines.before("b", *fork, env={"CHANDLERY_CACHE": "local"}) == {"a.jar"}
+    assert machines.before("c") == {"a.jar"}
+
+
 def test_failed_step_has_shared_what_it_fetched(machines):
     machines.on("one")
     machines._builder.build("FROM busybox\n" + STEP.format("a").replace("sleep", "false; sleep") + "RUN false\n", "--cache-remote", machines.address,

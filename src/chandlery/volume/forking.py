@@ -8,7 +8,7 @@ import os
 from chandlery.errors import RequestError
 from chandlery.values import replace, value
 from chandlery.volume import attaching, folding, materialise, removing
-from chandlery.volume.head import SHARED_INSTANCE, VolumeRow, advance, find_or_create, fresh_slot
+from chandlery.volume.head import FIND, SHARED_INSTANCE, VolumeRow, advance, find_or_create, fresh_slot, volume_row
 from chandlery.volume.key import VolumeKey
 
 TYPE_CHECKING = False
@@ -49,6 +49,18 @@ def fork(store: "Store", source: VolumeKey, scope: str) -> Forked:
         return Forked(files, layer.size_bytes, len(private))
 
     return removing.looked_at(store, removing.shared_id(store, source), act)
+
+
+def begin(store: "Store", key: VolumeKey, scopes: tuple[str, ...]) -> None:
+    """Fork a volume that isn't there yet from that of the first of `scopes` which has one on this machine. Raises StoreError, RequestError."""
+    if store.db.read(FIND, (key.scope, key.name, key.platform, SHARED_INSTANCE)):
+        return
+    for scope in scopes:
+        source = replace(key, scope=scope)
+        rows = store.db.read(FIND, (scope, key.name, key.platform, SHARED_INSTANCE)) if scope != key.scope else []
+        if rows and volume_row(rows[0]).head.layers:
+            fork(store, source, key.scope)
+            return
 
 
 def _private_paths(store: "Store", row: VolumeRow) -> frozenset[str]:

@@ -40,10 +40,14 @@ if TYPE_CHECKING:
 class Volumes:
     """The cache volumes of one store. Safe to share between threads; other processes may use the same store."""
 
-    def __init__(self, store: "Store", sharing: "VolumeSharing | None" = None, *, limit: "SizeLimit | None" = None) -> None:
+    def __init__(self, store: "Store", sharing: "VolumeSharing | None" = None, *, reads: tuple[str, ...] = (), limit: "SizeLimit | None" = None) -> None:
+        """`reads` are the scopes that a build reads, in order; a volume that its own scope doesn't have yet begins as that of the first that has it here."""
         self._store = store
         self._limit = limit
         self._sharing = sharing
+        self._reads = reads
+        self._begun: set[VolumeKey] = set()
+        self._beginning = allocate_lock()
         self._deletions = Deletions()
         self._lock = allocate_lock()
         self._folding: dict[str, Thread] = {}
@@ -84,8 +88,23 @@ class Volumes:
 
     def fetch(self, key: VolumeKey) -> None:
         """Bring a volume up to date with what others published, once a build; whoever comes second waits for the first. Raises nothing."""
+        if self._reads:
+            with self._beginning:
+                if key not in self._begun:
+                    self._begun.add(key)
+                    self._begin(key)
         if self._sharing is not None:
             self._sharing.pull_once(key)
+
+    def _begin(self, key: VolumeKey) -> None:
+        from chandlery.volume import forking
+
+        try:
+            with faults.translated(self._store.root):
+                forking.begin(self._store, key, self._reads)
+        except (MachineError, OSError, ValueError):
+            # it begins empty, or as somebody else just began it
+            pass
 
     def commit(self, attachment: "Attachment", *, succeeded: bool, step: str = "") -> "CommitReport":
         """Keep what a step added, whether it succeeded or not; once, after the unmount and when none of its processes is left.
