@@ -414,3 +414,55 @@ def test_files_of_a_shared_directory_have_the_umask_s_modes(shared):
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in files_of(shared, "")} == {0o664}
     assert not [path for path in files_of(shared, "") if ".tmp-" in path.name]
+
+
+# what was made before
+
+
+def test_steps_from_before_there_was_a_shared_cache_are_shared_by_the_next_build(any_farm):
+    first = any_farm.build("one", tags=("app:1",), cache_remotes=())
+    second = any_farm.build("one", tags=("app:1",))
+    assert any_farm.hits()[-1:] == ["cached"]
+    assert second.cache.steps_published == STEPS
+    third = any_farm.build("two", tags=("app:1",))
+    assert any_farm.hits() == ["cached"] * STEPS
+    assert third.config_digest == second.config_digest == first.config_digest
+
+
+def test_only_what_is_missing_is_sent_and_then_nobody_asks_again(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY)
+    farm.build("one", outputs=CACHE_ONLY, cache_remotes=(), text=DOCKERFILE + "COPY a /d\n")
+    assert farm.build("one", outputs=CACHE_ONLY, text=DOCKERFILE + "COPY a /d\n").cache.steps_published == 1
+    fake.seen.clear()
+    assert farm.build("one", outputs=CACHE_ONLY, text=DOCKERFILE + "COPY a /d\n").cache.steps_published == 0
+    assert fake.seen == []
+
+
+def test_hits_that_came_from_the_shared_cache_are_not_offered_to_it(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY, scope="main")
+    farm.build("two", outputs=CACHE_ONLY, scope="branch", cache_fork_from=("main",))
+    fake.seen.clear()
+    farm.build("two", outputs=CACHE_ONLY, scope="branch", cache_fork_from=("main",))
+    assert (farm.hits()[-1:], fake.seen) == (["cached"], [])
+
+
+def test_cached_build_out_of_reach_of_the_cache_neither_waits_nor_complains(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY, cache_remotes=())
+    fake.faults.delay_s = 30.0
+    for _ in range(2):
+        started = time.monotonic()
+        result = farm.build("one", outputs=CACHE_ONLY)
+        assert time.monotonic() - started < 8
+        assert (farm.warnings, result.cache.unpublished) == ([], ())
+    assert len(fake.seen) < 4
+    fake.faults.delay_s = 0.0
+
+
+def test_cached_build_that_may_only_read_does_not_complain(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY, cache_remotes=())
+    fake.access.scheme, fake.access.allows_anonymous_pull = "bearer", True
+    for _ in range(2):
+        fake.seen.clear()
+        result = farm.build("one", outputs=CACHE_ONLY)
+        assert (farm.warnings, result.cache.unpublished) == ([], ())
+    assert fake.seen == []

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 THREADS = 2
 STOP_GRACE_S = 5.0
+EARLIER_PATIENCE_S = 1.0
 
 
 @value
@@ -52,29 +53,41 @@ class Base:
 @value
 class Offer:
     """A record to be shared under its key and, `by_content`, under others that stand for it. `replaces`: the entry that is there is known
-    to be broken or too old."""
+    to be broken or too old. `is_earlier`: the step is not of this build, which doesn't wait for it as long as the remote hasn't answered."""
 
     record: StepRecord
     base: Base
     by_content: tuple[StepRecord, ...] = ()
     replaces: bool = False
+    is_earlier: bool = False
 
 
 @value
 class Published:
-    """What came of it. `missing` names the steps that were not shared, `why` the reason."""
+    """What came of it. `missing` names the steps that were not shared, `why` the reason. `has_answered`: the remote did anything at all; `is_denied`: but
+    it may not be written."""
 
     steps: int = 0
     bytes_moved: int = 0
     missing: tuple[str, ...] = ()
     why: str = ""
+    has_answered: bool = True
+    is_denied: bool = False
 
 
 class Publisher:
-    """To one scope of one remote. `is_lost(digest)` says that the remote's copy of a blob is known to be damaged."""
+    """To one scope of one remote. `is_lost(digest)` says that the remote's copy of a blob is known to be damaged; `note(keys)` hears what it has."""
 
     def __init__(
-        self, remote: "StepRemote", scope: str, layers: "Layers", *, writer: str, is_lost: "Callable[[Digest], bool]", warn: "Callable[[str, str], None]"
+        self,
+        remote: "StepRemote",
+        scope: str,
+        layers: "Layers",
+        *,
+        writer: str,
+        is_lost: "Callable[[Digest], bool]",
+        warn: "Callable[[str, str], None]",
+        note: "Callable[[tuple[Digest, ...]], None]",
     ) -> None:
         import threading
 
@@ -84,6 +97,8 @@ class Publisher:
         self._writer = writer
         self._is_lost = is_lost
         self._warn = warn
+        self._note = note
+        self._has_answered = self._is_denied = False
         self._queue: queue.SimpleQueue[Offer | None] | None = None
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
@@ -114,13 +129,25 @@ class Publisher:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             with self._changed:
-                self._changed.wait_for(lambda: not self._waiting, None if until is None else max(0.0, until - time.monotonic()))
-                if self._waiting and not self._why:
+                self._wait(lambda: all(offer.is_earlier for offer in self._waiting), until)
+                if self._waiting and not self._has_answered and not self._why:
+                    patience = time.monotonic() + EARLIER_PATIENCE_S
+                    self._wait(lambda: self._has_answered or not self._waiting, patience if until is None else min(until, patience))
+                if self._has_answered:
+                    self._wait(lambda: not self._waiting, until)
+                if self._waiting and not self._why and timeout_s is not None:
                     self._why = f"the build didn't wait longer than {timeout_s:g} s (--cache-publish-timeout)"
         finally:
             self._end()
-        missing = (*self._missing, *(offer.record.name for offer in self._waiting))
-        return Published(self._done, self._bytes, tuple(dict.fromkeys(missing)), self._why)
+        missing = (*self._missing, *(offer.record.name for offer in self._waiting if self._is_worth_telling(offer)))
+        return Published(self._done, self._bytes, tuple(dict.fromkeys(missing)), self._why, self._has_answered, self._is_denied)
+
+    def _is_worth_telling(self, offer: Offer) -> bool:
+        """Whoever builds where the cache can't be reached, or may only read it, needn't hear of steps that were made before."""
+        return not offer.is_earlier or (self._has_answered and not self._is_denied)
+
+    def _wait(self, is_done: "Callable[[], bool]", until_s: float | None) -> None:
+        self._changed.wait_for(is_done, None if until_s is None else max(0.0, until_s - time.monotonic()))
 
     def _end(self) -> None:
         self._is_over.set()
@@ -142,22 +169,24 @@ class Publisher:
                 continue
             with self._changed:
                 self._waiting.remove(offer)
-                if failure is not None:
+                if failure is not None and self._is_worth_telling(offer):
                     self._missing.append(offer.record.name)
+                if failure is not None:
                     self._why = self._why or failure
                 self._changed.notify_all()
 
     def _try(self, offer: Offer) -> str | None:
         """Share one record; why it wasn't."""
         if self._why:
+            self._tell_if_denied(offer)
             return self._why
         try:
             self._share(offer)
         except Cancelled:
             return "the build was stopped"
         except AccessDenied as denied:
-            self._warn("cache.read-only", f"the shared cache {self._remote.name} is only read: scope {self._scope} can't be written ({denied.message})")
-            self._why = denied.message
+            self._why, self._is_denied = denied.message, True
+            self._tell_if_denied(offer)
             return denied.message
         except Unavailable as broken:
             self._why = broken.message
@@ -168,11 +197,19 @@ class Publisher:
             return f"{type(failure).__name__}: {failure}"
         return None
 
+    def _tell_if_denied(self, offer: Offer) -> None:
+        if self._is_denied and not offer.is_earlier:
+            self._warn("cache.read-only", f"the shared cache {self._remote.name} is only read: scope {self._scope} can't be written ({self._why})")
+
     def _share(self, offer: Offer) -> None:
         record = offer.record
         items = (record, *offer.by_content)
         missing = items if offer.replaces else [item for item in items if not self._remote.has(self._scope, item.key)]
+        with self._changed:
+            self._has_answered = True
+            self._changed.notify_all()
         if not missing:
+            self._note(tuple(item.key for item in items))
             return
         layers = tuple(self._layer(layer, is_base=at < len(offer.base.diff_ids)) for at, layer in enumerate(record.result.layers))
         entry = Entry(
@@ -184,6 +221,7 @@ class Publisher:
             raw = encode(named)
             if len(raw) <= MAX_BYTES:
                 self._remote.put_entry(self._scope, named, raw, replaces=offer.replaces)
+        self._note(tuple(item.key for item in items))
         with self._changed:
             self._done += 1
 

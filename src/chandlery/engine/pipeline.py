@@ -136,7 +136,7 @@ class _Build:
         records = RecordStore(tools.store, tools.session, limits=limits)
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
-            pack=lambda layer: self._packed(unstopped, layer), limits=limits,
+            pack=lambda layer: self._packed(unstopped, layer), limits=limits, db=tools.store.db,
             imports=caches.imports() if caches is not None else None,
         )  # fmt: skip
         workshop = Workshop(

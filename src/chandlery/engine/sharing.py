@@ -6,9 +6,11 @@ recorded here as it is, so that the next build finds it without asking, and its 
 
 import os
 import time
+from _thread import allocate_lock
 
 from chandlery.buildcache.record import NO_LIMITS, AgeLimits, LayerSource, StepRecord
 from chandlery.buildcache.records import RecordStore
+from chandlery.content.database import Database
 from chandlery.engine.remote_layers import RemoteLayers
 from chandlery.engine.request import CacheReport, Pairs
 from chandlery.engine.steps import StepBook
@@ -30,9 +32,15 @@ if TYPE_CHECKING:
     from chandlery.buildcache.look_ups import Found, LookUps
     from chandlery.buildcache.publisher import Base, Publisher
     from chandlery.buildcache.remote import StepRemote
+    from chandlery.buildcache.shared_marks import SharedMarks
     from chandlery.content.blobs import VerifiedReader
+    from chandlery.engine.earlier_steps import EarlierSteps
     from chandlery.oci.descriptor import Descriptor
     from chandlery.snapshot.state import LayerRef
+
+
+# for so long earlier steps are not offered to a cache that can't be reached, that took none, or that may not be written
+UNREACHABLE_S, AWAY_S, DENIED_S = 600.0, 60.0, 86400.0
 
 
 class Sharing:
@@ -51,6 +59,7 @@ class Sharing:
         book: StepBook,
         pack: "Callable[[LayerRef], tuple[Digest, Descriptor]]",
         limits: AgeLimits = NO_LIMITS,
+        db: Database,
         imports: "Imports | None" = None,
     ) -> None:
         self.layers = layers
@@ -64,8 +73,12 @@ class Sharing:
         self._book = book
         self._pack = pack
         self._limits = limits
+        self._db = db
+        self._marked: SharedMarks | None = None
+        self._earlier: EarlierSteps | None = None
         self._look_ups: LookUps | None = None
         self._publisher: Publisher | None = None
+        self._lock = allocate_lock()
         self._held_back: list[str] = []
 
     @property
@@ -98,6 +111,8 @@ class Sharing:
         record = replace(found.entry.record(), sources=sources)
         self.layers.learn(record)
         self._records.put(record)
+        if (marks := self._marks()) is not None:
+            marks.note((record.key,))
         return record
 
     def heard(self, vertex: int) -> StepRecord | None:
@@ -106,9 +121,16 @@ class Sharing:
         return self.look_up(LookUp(vertex, key)) if self._look_ups is not None and key is not None and self._look_ups.known(key.digest) else None
 
     def learn(self, record: StepRecord) -> None:
-        """A hit on this machine may stand on layers that were never fetched."""
+        """A hit on this machine may stand on layers that were never fetched, and the shared cache may lack it."""
         if record.sources:
             self.layers.learn(record)
+        target, marks = self._target(), self._marks()
+        if target is not None and marks is not None and self._earlier is None:
+            from chandlery.engine.earlier_steps import EarlierSteps
+
+            offer = lambda vertex, hit: self.offer(vertex, hit, is_earlier=True)  # noqa: E731
+            self._earlier = EarlierSteps(self._graph, self._keys, self._fresh, self._records, marks, target.name, offer)
+            self._earlier.start()
 
     def sources(self, result: FileSystem) -> tuple[LayerSource, ...]:
         """Where those layers of a file system can be had that another machine made."""
@@ -163,13 +185,13 @@ class Sharing:
 
     # writing
 
-    def offer(self, vertex: int, record: StepRecord, by_content: tuple[StepRecord, ...] = ()) -> None:
-        """Share a record that was just written, behind the build's back."""
-        target = next((remote for remote in self._remotes if remote.is_writable), None)
+    def offer(self, vertex: int, record: StepRecord, by_content: tuple[StepRecord, ...] = (), *, is_earlier: bool = False) -> None:
+        """Share a record that was just written, or an earlier one, behind the build's back."""
+        target = self._target()
         if target is None:
             return
         if self._look_ups is not None and self._look_ups.is_unreachable(target):
-            self._held_back.append(record.name)
+            self._held_back += [] if is_earlier else [record.name]
             return
         from chandlery.buildcache.publisher import Offer
 
@@ -177,7 +199,23 @@ class Sharing:
         if len(record.result.layers) != len(base.diff_ids) + height:
             return
         replaces = self._look_ups is not None and (record.key in self._look_ups.replaceable or self._is_broken(self._look_ups.known(record.key)))
-        self._publishing(target).offer(Offer(record, base, by_content, replaces))
+        self._publishing(target).offer(Offer(record, base, by_content, replaces, is_earlier))
+
+    def _target(self) -> "StepRemote | None":
+        return next((remote for remote in self._remotes if remote.is_writable), None)
+
+    def _marks(self) -> "SharedMarks | None":
+        """What the remote that is written is known to have; None where none is."""
+        target = self._target()
+        if self._marked is None and target is not None:
+            from chandlery.buildcache.shared_marks import SharedMarks
+
+            self._marked = SharedMarks(self._db, target.name, self._scopes.write)
+        return self._marked
+
+    def _note_shared(self, keys: "tuple[Digest, ...]") -> None:
+        if (marks := self._marks()) is not None:
+            marks.note(keys)
 
     def _is_broken(self, found: "Found | None") -> bool:
         """Whether an entry lists a layer that turned out to be lost."""
@@ -193,26 +231,32 @@ class Sharing:
         return self.layers.open_blob(blob)
 
     def _publishing(self, target: "StepRemote") -> "Publisher":
-        if self._publisher is None:
-            from chandlery.buildcache.publisher import Publisher
+        with self._lock:
+            if self._publisher is None:
+                from chandlery.buildcache.publisher import Publisher
 
-            self._publisher = Publisher(
-                target,
-                self._scopes.write,
-                self,
-                writer=os.uname().nodename,
-                is_lost=lambda digest: digest in self.layers.lost_blobs,
-                warn=self._book.warn,
-            )
-        return self._publisher
+                self._publisher = Publisher(
+                    target,
+                    self._scopes.write,
+                    self,
+                    writer=os.uname().nodename,
+                    is_lost=lambda digest: digest in self.layers.lost_blobs,
+                    warn=self._book.warn,
+                    note=self._note_shared,
+                )
+            return self._publisher
 
     # the end
 
     def finish(self, timeout_s: float | None) -> CacheReport:
         """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
         report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
+        if self._earlier is not None:
+            self._earlier.finish()
         if self._publisher is not None:
             published = self._publisher.finish(timeout_s)
+            if published.why and (marks := self._marks()) is not None:
+                marks.note_away(DENIED_S if published.is_denied else AWAY_S if published.has_answered else UNREACHABLE_S)
             report = replace(
                 report,
                 steps_published=published.steps,
