@@ -50,6 +50,8 @@ class Writer:
         if len(self._entries) > table_check.MAX_ENTRIES:
             raise StoreError(f"{len(self._entries)} files are too many for one pack", code="volume.too-many-entries")
         if open_content is None:
+            if len(self._plain) >= FRAME_BYTES:
+                self._flush()
             self._plain += _tar_header(entry, 0)
             self._entries.append(document)
             return ""

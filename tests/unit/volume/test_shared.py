@@ -236,3 +236,11 @@ def test_a_layer_that_vanished_is_fetched_again(remote, tmp_path):
         assert two.build({"c": b"3"}) == {"b": b"2"}
         assert two.build({"d": b"4"}) == {"a": b"1", "b": b"2", "c": b"3"}
         assert one.sees() == {"a": b"1", "b": b"2", "c": b"3", "d": b"4"}
+
+
+def test_a_volume_of_many_directories_is_shared(remote, tmp_path):
+    with Machine(tmp_path / "one", remote) as one, Machine(tmp_path / "two", remote) as two:
+        files = {f"d{number}/a/b/c/f": b"" for number in range(3000)}
+        one.build(files)
+        assert two.sees() == files
+        assert one.warnings == two.warnings == []
