@@ -51,37 +51,44 @@ class OpensWatch:
         self._opens = Opens(directory)
         self._lowers, self._upper = attachment.lowers, attachment.upper
         self._prefixes = tuple(sorted((place.rstrip("/") + "/" for place in (directory, *targets)), key=len, reverse=True))
-        self._sizes: dict[str, int] = {}
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="chandlery-reads", daemon=True)
-        self._thread.start()
+        # a volume at /cache may have a directory "cache" of its own
+        self._is_ambiguous = any(nodes.lookup(self._lowers, prefix.strip("/")) for prefix in self._prefixes)
+        self._met: set[str] = set()
+        self._read: dict[str, int] = {}
+        self._end, self._taken = threading.Event(), threading.Event()
+        threading.Thread(target=self._work, name="chandlery-reads", daemon=True).start()
 
     def finish(self) -> dict[str, int]:
-        """End watching: the files that were there before and that somebody opened, with their sizes."""
+        """End watching: the files that were there before and that somebody opened, with their sizes. Nothing keeps the overlay busy then."""
         self._end.set()
-        self._thread.join()
-        try:
-            self._sizes.update(self._opens.files())
-        finally:
-            self._opens.close()
-        return {name: size_bytes for path, size_bytes in self._sizes.items() if (name := self._served(path))}
+        self._taken.wait()
+        return self._read
 
     def _work(self) -> None:
-        while not self._end.wait(_PAUSE_S):
-            self._sizes.update(self._opens.files())
+        try:
+            while not self._end.wait(_PAUSE_S):
+                self._take()
+            self._take()
+        finally:
+            self._taken.set()
+            # for which the kernel takes its time (20 ms)
+            self._opens.close()
 
-    def _served(self, path: str) -> str:
-        """The name in the volume of a file that it had when the step began; "" if the step made it."""
-        name = path.lstrip("/")
-        for prefix in self._prefixes:
-            # once the container is gone its paths begin at the volume's root
-            if path.startswith(prefix):
-                name = path[len(prefix) :]
-                break
-        if name.endswith(DELETED):
-            name = name.removesuffix(DELETED)
-            return name if _size_of_file(self._lowers, name) is not None else ""
-        return "" if self._upper and _is_there(f"{self._upper}/{name}") else name
+    def _take(self) -> None:
+        for path, size_bytes in self._opens.files():
+            if path not in self._met:
+                self._met.add(path)
+                self._read.update((name, size_bytes) for name in self._served(path))
+
+    def _served(self, path: str) -> list[str]:
+        """The name in the volume of a file that it had when the step began, none if the step made it; more than one where that can't be told apart."""
+        # once the container is gone its paths begin at the volume's root
+        names = [path[len(prefix) :] for prefix in self._prefixes if path.startswith(prefix)][:1] or [path.lstrip("/")]
+        if self._is_ambiguous or path.endswith(DELETED):
+            names += [path.lstrip("/")]
+            names += [name.removesuffix(DELETED) for name in names]
+            return [name for name in names if _size_of_file(self._lowers, name) is not None]
+        return [] if self._upper and _is_there(f"{self._upper}/{names[0]}") else names
 
 
 class AccessTimes:

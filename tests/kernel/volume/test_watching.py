@@ -77,6 +77,21 @@ def test_a_read_in_another_mount_namespace_is_seen_also_when_that_is_gone(store,
     assert seen == {"d/y": 6000}
 
 
+def test_a_directory_of_the_volume_may_be_called_as_its_place(store, tmp_path):
+    def act(point):
+        os.makedirs(f"{point}/root/.m2/d")
+        for name in ("root/.m2/d/y", "a (deleted)"):
+            with open(f"{point}/{name}", "w") as file:
+                file.write("other")
+
+    fill(store)
+    step(store, act)
+    script = 'mkdir -p "$2/root/.m2" && mount --bind "$1" "$2/root/.m2" && cat "$2/root/.m2/root/.m2/d/y" "$2/root/.m2/a (deleted)" > /dev/null'
+    _, seen = step(store, lambda point: subprocess.run(["unshare", "-m", "sh", "-ec", script, "sh", point, str(tmp_path / "r")], check=True))
+    assert "root/.m2/d/y" in seen
+    assert "a (deleted)" in seen
+
+
 def test_what_the_step_made_or_changed_is_not_served(store):
     fill(store)
 
