@@ -208,3 +208,11 @@ def test_a_bad_size_is_refused(builder, text, code):
     done = builder.build(FILL)
     assert (done.status, done.code or code) == (2, code)
     assert code in done.err
+
+
+def test_names_of_files_do_nothing_to_the_terminal(builder):
+    done = builder.build("FROM busybox\nRUN --mount=type=cache,target=/c touch \"$(printf '/c/a\\033[31m\\nb')\" \"$(printf '/c/\\377')\"\n")
+    assert done.status == 0, done.err
+    listed = builder.run("volume", "show", "/c", "--files").stdout
+    assert [line.rpartition("  ")[2] for line in listed.splitlines()] == ["a\\x1b[31m\\nb", "\\xff"]
+    assert {entry["path"] for entry in told(builder, "show", "/c", "--files")} == {"a\x1b[31m\nb", "\udcff"}

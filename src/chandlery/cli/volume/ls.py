@@ -6,7 +6,7 @@ import time
 from chandlery.cli.amounts import age_text, size_text, table
 from chandlery.cli.open_shelf import add_store_arguments
 from chandlery.cli.options import OPTIONAL
-from chandlery.cli.volume.open_volumes import add_format, open_volumes
+from chandlery.cli.volume.open_volumes import add_format, open_volumes, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def served_text(uses: "tuple[StepUse, ...]") -> str:
 
 def _row(volume: "VolumeListing", files: int, uses: "tuple[StepUse, ...]", now: float) -> tuple[str, ...]:
     is_plain = volume.instance < 0
-    name = volume.key.name if volume.instance == 0 else f"{volume.key.name} ({kind_of(volume)})"
+    name = shown(volume.key.name) + (f" ({kind_of(volume)})" if volume.instance else "")
     return (
-        volume.id, name, volume.key.scope, volume.key.platform, "-" if is_plain else size_text(volume.size_bytes), "-" if is_plain else str(files),
+        volume.id, name, shown(volume.key.scope), volume.key.platform, "-" if is_plain else size_text(volume.size_bytes), "-" if is_plain else str(files),
         str(volume.generation), str(volume.writers), age_text(now - volume.last_used_at), served_text(uses),
     )  # fmt: skip
 

@@ -37,6 +37,12 @@ class Opened:
         return find(self.volumes.rows(), text, scope=scope, platform=self.platform)
 
 
+def shown(text: str) -> str:
+    """A name that a step or a stranger chose, in one line: bytes that aren't UTF-8 and control characters are escaped."""
+    plain = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return plain if plain.isprintable() else "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in plain)
+
+
 def add_volume_arguments(parser: "Parser") -> None:
     parser.one("--platform", help="the platform of the volume, where several have one of that name", metavar="OS/ARCH")
     add_format(parser)

@@ -4,7 +4,7 @@ import json
 import time
 
 from chandlery.cli.amounts import age_text, count_text, size_text, table
-from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes
+from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes, shown
 from chandlery.quantities import parse_duration
 from chandlery.values import value
 
@@ -103,12 +103,8 @@ def _print_files(entries: "list[Entry]", *, is_json: bool) -> int:
             print(json.dumps({"path": entry.path, "type": str(entry.type), "size": entry.size, "mode": f"{entry.mode:o}", "sha256": entry.sha256,
                               "by": entry.version.slot}))  # fmt: skip
         elif not entry.is_directory:
-            print(f"{size_text(entry.size):>7}  {entry.version.slot}  {_printable(entry.path)}")
+            print(f"{size_text(entry.size):>7}  {entry.version.slot}  {shown(entry.path)}")
     return 0
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _print(volume: "VolumeListing", instances: "list[VolumeListing]", entries: "list[Entry]", writers: list[Writer], uses: "tuple[StepUse, ...]") -> None:
@@ -116,7 +112,7 @@ def _print(volume: "VolumeListing", instances: "list[VolumeListing]", entries: "
 
     now = time.time()
     files = [entry for entry in entries if not entry.is_directory]
-    print(f"{volume.key.name}, scope {volume.key.scope}, {volume.key.platform}, id {volume.id}")
+    print(f"{shown(volume.key.name)}, scope {shown(volume.key.scope)}, {volume.key.platform}, id {volume.id}")
     holds = f"{size_text(sum(entry.size for entry in files))} in {count_text(len(files), 'file')}"
     print(f"{holds}, generation {volume.generation}, {count_text(len(volume.directories), 'layer')}")
     print(f"Last used {age_text(now - volume.last_used_at)}")
@@ -137,7 +133,7 @@ def _use_row(use: "StepUse", now: float) -> tuple[str, ...]:
     name = name if len(name) <= 50 else name[:49] + "…"
     served = "?" if use.served_files < 0 else _amount(use.served_files, use.served_bytes)
     ended = "" if use.succeeded else " (failed)"
-    return name + ended, age_text(now - use.at_s), served, _amount(use.fetched_files, use.fetched_bytes), _amount(use.added_files, use.added_bytes)
+    return shown(name) + ended, age_text(now - use.at_s), served, _amount(use.fetched_files, use.fetched_bytes), _amount(use.added_files, use.added_bytes)
 
 
 def _amount(files: int, size_bytes: int) -> str:

@@ -4,7 +4,7 @@ import json
 
 from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.options import OPTIONAL
-from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes
+from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes, shown
 from chandlery.cli.volume.remote_side import Published, add_remote_arguments, published
 from chandlery.errors import RequestError
 from chandlery.quantities import parse_duration
@@ -79,4 +79,4 @@ def _print(key: "VolumeKey", plan: "TrimPlan", arguments: "Arguments", outcome: 
         + (f"; {outcome.text()}" if outcome is not None else "")
     )
     if arguments.verbose:
-        print("".join(f"  {path.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')}\n" for path in plan.paths), end="")
+        print("".join(f"  {shown(path)}\n" for path in plan.paths), end="")

@@ -5,7 +5,7 @@ import sys
 
 from chandlery.cli.amounts import count_text
 from chandlery.cli.options import OPTIONAL
-from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes
+from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes, shown
 from chandlery.cli.volume.remote_side import add_remote_arguments, is_shared, shared
 from chandlery.errors import RegistryError
 
@@ -73,14 +73,13 @@ def _print(
         print(json.dumps({"name": key.name, "scope": key.scope, "platform": key.platform, "damaged": sorted({item.path for item in damage if item.path}),
                           "fetched": sorted(fetched), "dropped": sorted(dropped), "lost_layers": layers, "remaining": len(left)}))  # fmt: skip
         return
-    name = f"{key.scope}:{key.name}"
+    name = f"{shown(key.scope)}:{shown(key.name)}"
     if not damage:
         print(f"{name}: in order")
         return
     whole = sum(1 for item in damage if item.is_whole_layer)
     paths = sorted({item.path for item in damage if not item.is_whole_layer})
     print(f"{name}: {count_text(len(paths), 'damaged file')}" + (f", {count_text(whole, 'lost layer')}" if whole else ""))
-    shown = [path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for path in paths[:_SHOWN]]
-    print("".join(f"  {path}\n" for path in shown) + (f"  and {len(paths) - _SHOWN} more\n" if len(paths) > _SHOWN else ""), end="")
+    print("".join(f"  {shown(path)}\n" for path in paths[:_SHOWN]) + (f"  and {len(paths) - _SHOWN} more\n" if len(paths) > _SHOWN else ""), end="")
     if repaired is not None:
         print(f"  {len(fetched)} fetched again, {len(dropped)} dropped, {count_text(layers, 'layer')} dropped; {len(left)} damaged")
