@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_FILE_BYTES = 1 << 20
-_USUAL_BRANCHES = ("main", "master")
+_USUAL_BRANCHES = (("", "main"), ("", "master"))
 
 
 @value
@@ -33,8 +33,9 @@ class _Place:
 
     project: str = ""
     branch: str = ""
-    targets: tuple[str, ...] = ()  # more trusted branches, read after the own one
+    targets: tuple[tuple[str, str], ...] = ()  # (project, branch) that are trusted more, read after the own one; "" is the own project
     reason: str = ""
+    inside: str = ""  # the context's place in the project
 
 
 def find(context: str, environment: "Mapping[str, str]", *, chosen: str = "", fork_from: tuple[str, ...] = ()) -> Scopes:
@@ -42,16 +43,26 @@ def find(context: str, environment: "Mapping[str, str]", *, chosen: str = "", fo
     if chosen:
         return Scopes(chosen, tuple(dict.fromkeys((chosen, *fork_from))), "--cache-scope")
     place = _of_url(context) if _is_url(context) else _of_directory(context)
-    ci = _of_ci(environment, place.project)
-    if ci is not None and (not place.project or ci.project == place.project or ci.project.rpartition("/")[0] == ""):
-        place = _Place(place.project or ci.project, ci.branch, ci.targets or place.targets, ci.reason)
+    ci = _of_ci(environment)
+    if ci is not None and _is_of(ci, place):
+        place = _Place(place.project or ci.project, ci.branch, ci.targets or place.targets, ci.reason, place.inside)
     if not place.project:
         name = os.path.basename(os.path.realpath(context)) if context and not _is_url(context) else "build"
         guessed = f"local/{name}"
         return Scopes(guessed, (guessed,), "guessed from the directory's name, so it stays on this machine: name one with --cache-scope", is_shared=False)
-    own = f"{place.project}@{place.branch or 'detached'}"
-    others = fork_from or tuple(f"{place.project}@{branch}" for branch in place.targets or _USUAL_BRANCHES)
+    own = _scope(place, place.project, place.branch or "detached")
+    others = fork_from or tuple(_scope(place, project or place.project, branch) for project, branch in place.targets or _USUAL_BRANCHES)
     return Scopes(own, tuple(dict.fromkeys((own, *others))), place.reason)
+
+
+def _scope(place: _Place, project: str, branch: str) -> str:
+    return f"{project}/{place.inside}@{branch}" if place.inside else f"{project}@{branch}"
+
+
+def _is_of(ci: _Place, place: _Place) -> bool:
+    """Whether a CI system's job is of the project that is built: else its branch says nothing, and must not name that of somebody else's source."""
+    path = ci.project.partition("/")[2].lower()
+    return not ci.project or not place.project or place.project.partition("/")[2].lower() == path
 
 
 def normalised_remote(url: str) -> str:
@@ -82,7 +93,7 @@ def _of_url(context: str) -> _Place:
     reference, _, inside = fragment.partition(":")
     project = normalised_remote(url if "://" in url or "@" in url else f"https://{url}")
     branch = reference.removeprefix("refs/heads/") or "default"
-    return _Place("/".join(part for part in (project, inside.strip("/")) if part) if project else "", branch, (), "the git URL that is built")
+    return _Place(project, branch, (), "the git URL that is built", inside.strip("/"))
 
 
 def _of_directory(context: str) -> _Place:
@@ -101,7 +112,8 @@ def _of_directory(context: str) -> _Place:
     head = _read(git + "/HEAD").strip().removeprefix("ref: refs/heads/")
     branch = "" if len(head) == 40 and " " not in head else head
     default = _read(common + "/refs/remotes/origin/HEAD").strip().removeprefix("ref: refs/remotes/origin/")
-    return _Place(remote if inside == "." else f"{remote}/{inside}", branch, (default,) if default else (), "the git remote and branch of the context")
+    targets = (("", default),) if default else ()
+    return _Place(remote, branch, targets, "the git remote and branch of the context", "" if inside == "." else inside)
 
 
 def _git_directory(path: str) -> str:
@@ -125,26 +137,72 @@ def _remote_url(config: str) -> str:
     return urls.get("origin") or next(iter(urls.values()), "")
 
 
-def _of_ci(environment: "Mapping[str, str]", project: str) -> _Place | None:
+def _of_ci(environment: "Mapping[str, str]") -> _Place | None:
     """What a CI system says. A change from a fork, or a pull request, has a scope of its own and reads its target's."""
     get = environment.get
     if get("GITHUB_ACTIONS") and get("GITHUB_REPOSITORY"):
-        host = normalised_remote(f"{get('GITHUB_SERVER_URL', 'https://github.com')}/{get('GITHUB_REPOSITORY')}")
-        pull = get("GITHUB_REF", "").removeprefix("refs/pull/").partition("/")[0] if get("GITHUB_REF", "").startswith("refs/pull/") else ""
-        target = get("GITHUB_BASE_REF", "")
-        return _Place(project or host, f"pull/{pull}" if pull else get("GITHUB_REF_NAME", ""), (target,) if target else (), "GitHub's variables")
+        return _of_github(environment)
     if get("GITLAB_CI") and get("CI_PROJECT_PATH"):
-        host = f"{get('CI_SERVER_HOST', 'gitlab.com').lower()}/{get('CI_PROJECT_PATH')}"
-        merge = get("CI_MERGE_REQUEST_IID", "")
-        target = get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME") or get("CI_DEFAULT_BRANCH") or ""
-        return _Place(project or host, f"merge/{merge}" if merge else get("CI_COMMIT_REF_NAME", ""), (target,) if target else (), "GitLab's variables")
+        return _of_gitlab(environment)
     if get("JENKINS_URL") and (get("BRANCH_NAME") or get("GIT_BRANCH")):
         remote = normalised_remote(get("GIT_URL", ""))
         change, fork = get("CHANGE_ID", ""), get("CHANGE_FORK", "")
         branch = f"change/{change}" + (f"/{fork}" if fork else "") if change else get("BRANCH_NAME") or get("GIT_BRANCH", "").removeprefix("origin/")
         target = get("CHANGE_TARGET", "")
-        return _Place(project or remote, branch, (target,) if target else (), "Jenkins' variables")
+        return _Place(remote, branch, (("", target),) if target else (), "Jenkins' variables")
     return None
+
+
+def _of_github(environment: "Mapping[str, str]") -> _Place:
+    """GitHub's variables, and the event's own document: `pull_request_target`, comments and `workflow_run` run with main's reference on a stranger's source."""
+    get = environment.get
+    project = normalised_remote(f"{get('GITHUB_SERVER_URL', 'https://github.com')}/{get('GITHUB_REPOSITORY')}")
+    event = _event(get("GITHUB_EVENT_PATH", ""))
+    request, reference = _mapping(event, "pull_request"), get("GITHUB_REF", "")
+    number = reference.removeprefix("refs/pull/").partition("/")[0] if reference.startswith("refs/pull/") else str(request.get("number", ""))
+    issue, run = _mapping(event, "issue"), _mapping(event, "workflow_run")
+    if not number and "pull_request" in issue:
+        number = str(issue.get("number", ""))
+    target = get("GITHUB_BASE_REF", "") or str(_mapping(request, "base").get("ref", "")) or str(_mapping(event, "repository").get("default_branch", ""))
+    targets = (("", target),) if target else ()
+    if number or get("GITHUB_EVENT_NAME", "").startswith("pull_request") or "pull_request" in issue:
+        fork = str(_mapping(_mapping(request, "head"), "repo").get("full_name", ""))
+        reason = f"GitHub's variables, a pull request of {fork}" if fork not in ("", get("GITHUB_REPOSITORY")) else "GitHub's variables, a pull request"
+        return _Place(project, f"pull/{number or 'of-' + get('GITHUB_HEAD_REF', '')}", targets, reason)
+    if str(run.get("event", "push")) != "push":
+        source = f"{_mapping(run, 'head_repository').get('full_name', '')}/{run.get('head_branch', '')}"
+        return _Place(project, f"run/{source}", targets, "GitHub's variables, a workflow that follows another's run")
+    return _Place(project, get("GITHUB_REF_NAME", ""), targets, "GitHub's variables")
+
+
+def _of_gitlab(environment: "Mapping[str, str]") -> _Place:
+    """A merge request's pipeline may run in the fork (CI_PROJECT_PATH is the fork's then): the target's branch is in the target's project."""
+    get = environment.get
+    host, merge = get("CI_SERVER_HOST", "gitlab.com").lower(), get("CI_MERGE_REQUEST_IID", "")
+    project, upstream = f"{host}/{get('CI_PROJECT_PATH')}", get("CI_MERGE_REQUEST_PROJECT_PATH", "")
+    reason = "GitLab's variables"
+    if merge:
+        source, target = get("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", ""), get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME") or get("CI_DEFAULT_BRANCH", "")
+        reason += f", a merge request of {source}" if source not in ("", upstream) else ", a merge request"
+        return _Place(project, f"merge/{merge}", ((f"{host}/{upstream}" if upstream else "", target),) if target else (), reason)
+    default = get("CI_DEFAULT_BRANCH", "")
+    return _Place(project, get("CI_COMMIT_REF_NAME", ""), (("", default),) if default else (), reason)
+
+
+def _event(path: str) -> "dict[str, object]":
+    """The document of the event that started a GitHub workflow; empty where there is none."""
+    import json
+
+    try:
+        found = json.loads(_read(path)) if path else {}
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _mapping(document: "dict[str, object]", name: str) -> "dict[str, object]":
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _read(path: str) -> str:

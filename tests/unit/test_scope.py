@@ -1,5 +1,7 @@
 """Scopes: from git's files, from CI systems' variables, or as the user says; and never from a secret."""
 
+import json
+
 import pytest
 
 from chandlery.scope import find, normalised_remote
@@ -101,3 +103,65 @@ def test_ci_names_the_branch_of_a_detached_checkout(checkout):
 
 def test_git_url_names_its_project_and_branch():
     assert find("https://host/team/app.git#v2:sub", {}).write == "host/team/app/sub@v2"
+
+
+PULL = {"number": 7, "pull_request": {"number": 7, "head": {"repo": {"full_name": "eve/app"}}, "base": {"ref": "main"}}}
+
+
+def event(tmp_path, name: str, document: dict) -> dict[str, str]:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(document))
+    return {**GITHUB, "GITHUB_EVENT_NAME": name, "GITHUB_EVENT_PATH": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "write"),
+    [
+        ("pull_request_target", PULL, "pull/7"),
+        ("pull_request_target", {}, "pull/of-"),
+        ("pull_request_target", {"pull_request": []}, "pull/of-"),
+        ("issue_comment", {"issue": {"number": 9, "pull_request": {}}}, "pull/9"),
+        ("issue_comment", {"issue": {"number": 9}}, "main"),
+        ("workflow_run", {"workflow_run": {"event": "pull_request", "head_branch": "main", "head_repository": {"full_name": "eve/app"}}}, "run/eve/app/main"),
+        ("workflow_run", {"workflow_run": {"event": "push"}}, "main"),
+        ("push", {"repository": {"default_branch": "trunk"}}, "main"),
+    ],
+)
+def test_source_of_a_stranger_that_runs_under_main_s_name_has_a_scope_of_its_own(tmp_path, name, document, write):
+    assert find(str(tmp_path), event(tmp_path, name, document)).write == f"github.com/team/app@{write}"
+
+
+def test_pull_request_of_a_fork_says_whose_it_is_and_reads_its_target(tmp_path):
+    found = find(str(tmp_path), event(tmp_path, "pull_request_target", PULL))
+    assert "eve/app" in found.reason
+    assert found.reads == ("github.com/team/app@pull/7", "github.com/team/app@main")
+
+
+def test_default_branch_is_what_the_event_says(tmp_path):
+    found = find(str(tmp_path), event(tmp_path, "push", {"repository": {"default_branch": "trunk"}}))
+    assert found.reads == ("github.com/team/app@main", "github.com/team/app@trunk")
+
+
+def test_merge_request_of_a_fork_reads_the_target_s_project(tmp_path):
+    environment = {
+        "GITLAB_CI": "true", "CI_SERVER_HOST": "gitlab.lan", "CI_PROJECT_PATH": "eve/app", "CI_MERGE_REQUEST_IID": "5", "CI_DEFAULT_BRANCH": "evil",
+        "CI_MERGE_REQUEST_PROJECT_PATH": "team/app", "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "eve/app", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+    }  # fmt: skip
+    found = find(str(tmp_path), environment)
+    assert found.reads == ("gitlab.lan/eve/app@merge/5", "gitlab.lan/team/app@main")
+    assert "eve/app" in found.reason
+
+
+def test_context_inside_a_fork_reads_the_same_place_of_the_target(checkout):
+    top = checkout("https://gitlab.lan/eve/app.git")
+    (top / "api").mkdir()
+    environment = {
+        "GITLAB_CI": "true", "CI_SERVER_HOST": "gitlab.lan", "CI_PROJECT_PATH": "eve/app", "CI_MERGE_REQUEST_IID": "5",
+        "CI_MERGE_REQUEST_PROJECT_PATH": "team/app", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+    }  # fmt: skip
+    assert find(str(top / "api"), environment).reads == ("gitlab.lan/eve/app/api@merge/5", "gitlab.lan/team/app/api@main")
+
+
+def test_job_of_one_project_does_not_name_the_branch_of_another_s_source(checkout):
+    found = find(str(checkout("https://github.com/eve/tool.git")), GITHUB)
+    assert found.write == "github.com/eve/tool@feature/x"
