@@ -18,6 +18,7 @@ from chandlery.volume import pack_writer, publishing, remote_head, shared
 from chandlery.volume.remote_head import RemoteHead
 from chandlery.volume.remote_registry import RegistryRemote
 from chandlery.volume.tree import EntryType, Version, VersionVector
+from chandlery.volume.volumes import Volumes
 
 ONE_BUILD_WRITERS = 10_000
 REAL_WRITERS = 24
@@ -218,3 +219,20 @@ def test_real_registry_carries_deltas_both_ways(real, tmp_path):
         seen = remote_head.read_all(real)
         assert len(real.heads()) == 1
         assert len(seen.head.packs) <= 4
+
+
+def test_a_few_files_that_come_to_a_large_volume_meet_what_is_there(fake, remote, tmp_path, monkeypatch):
+    monkeypatch.setattr(shared, "_MANY_ENTRIES", 5)
+    with Machine(tmp_path / "one", remote) as one, Machine(tmp_path / "two", remote) as two:
+        one.build({**jars(*(f"a{number}" for number in range(10))), "was/file": b"1", "was/directory/x": b"1"})
+        two.build(jars("b"))
+        one.build({"org/a1.jar": b"newer" * 2000, "org/new.jar": jars("b")["org/b.jar"]})
+        expected = {**jars(*(f"a{number}" for number in range(10)), "b"), "was/file": b"1", "was/directory/x": b"1"}
+        expected.update({"org/a1.jar": b"newer" * 2000, "org/new.jar": jars("b")["org/b.jar"]})
+        assert two.sees() == one.sees() == expected
+        inodes = [os.stat(f"{lower}/org/{name}").st_ino for lower in lowers_of(two) for name in os.listdir(f"{lower}/org")]
+        assert len(inodes) == len(set(inodes))
+
+
+def lowers_of(machine):
+    return [f"{directory}/fs" for directory in Volumes(machine.store).list()[0].directories if os.path.isdir(f"{directory}/fs/org")]

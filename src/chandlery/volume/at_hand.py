@@ -17,32 +17,30 @@ if TYPE_CHECKING:
 
 
 class AtHand:
-    """For one pull. `mine` are the volume's own entries and `path_of` tells where their files are: inside one tree an inode is linked once."""
+    """For one attempt of a pull. `mine` are the volume's own entries and `path_of` tells where their files are. Inside one tree an inode is linked once: where
+    they are not all known (`knows_all`) nothing is linked. `before` is the attempt before this one, whose files are taken."""
 
-    def __init__(self, objects: Objects, mine: "Iterable[Entry]", path_of: "Callable[[Entry], str]") -> None:
+    def __init__(
+        self, objects: Objects, mine: "Iterable[Entry]", path_of: "Callable[[Entry], str]", *, before: "AtHand | None" = None, knows_all: bool = True
+    ) -> None:
         self._objects = objects
         self._path_of = path_of
         self._own = {entry.sha256: entry for entry in mine if entry.sha256 and entry.size >= SMALLEST_BYTES}
-        self._linked: set[str] = {key_of(entry) for entry in self._own.values()}
+        self._linked: set[str] | None = {key_of(entry) for entry in self._own.values()} if knows_all else None
         self._fetched: dict[Entry, str] = {}
-        self._earlier: dict[Entry, str] = {}
+        self._earlier: dict[Entry, str] = before._fetched if before is not None else {}
 
     def note(self, tree: str, entries: "Iterable[Entry]") -> None:
         """What was fetched into a directory, which is of use if the pull has to begin again."""
         self._fetched.update((entry, f"{tree}/{entry.path}") for entry in entries if entry.type is EntryType.FILE)
-
-    def again(self, mine: "Iterable[Entry]", path_of: "Callable[[Entry], str]") -> "AtHand":
-        """For another attempt, which may take what this one fetched."""
-        after = AtHand(self._objects, mine, path_of)
-        after._earlier = self._fetched
-        return after
 
     def put(self, tree: FetchedTree, entry: Entry) -> bool:
         """Make a file of the tree from what is here; False if there is nothing of that content."""
         earlier = self._earlier.pop(entry, "")
         if earlier:
             os.rename(earlier, tree.new_path(entry))
-            self._linked.add(key_of(entry))
+            if self._linked is not None:
+                self._linked.add(key_of(entry))
             tree.done(entry)
             return True
         if entry.size < SMALLEST_BYTES:
@@ -59,6 +57,8 @@ class AtHand:
         return is_there
 
     def _link(self, entry: Entry, target: str) -> bool:
+        if self._linked is None:
+            return False
         key = key_of(entry)
         source = "" if key in self._linked else self._objects.find(entry)
         if not source:

@@ -6,6 +6,7 @@ yet, nothing is copied but what would be one inode at two paths (which `cp -a` a
 touched, since steps may be running on it.
 """
 
+import json
 import os
 import stat
 
@@ -14,7 +15,7 @@ from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
 from chandlery.volume import nodes, observing
 from chandlery.volume.objects import Objects, is_object, sha256_of
-from chandlery.volume.tree import Entry, EntryType, ancestors, decode_table, encode_table, is_beneath
+from chandlery.volume.tree import Entry, EntryType, ancestors, check_format, decode_entry, decode_table, encode_path, encode_table, is_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ def read_table(layer: str) -> tuple[Entry, ...]:
     """The entries of the layer in directory `layer`."""
     with open(f"{layer}/{TABLE}", "rb") as file:
         return decode_table(file.read())
+
+
+def read_entries(layer: str, paths: "Collection[str]") -> tuple[Entry, ...]:
+    """The entries of a layer at some paths. Decoding all of a large table costs more than what most pulls bring."""
+    wanted = frozenset(map(encode_path, paths))
+    with open(f"{layer}/{TABLE}", "rb") as file:
+        document = check_format(json.loads(file.read()))
+    return tuple([decode_entry(row) for row in document["entries"] if row["path"] in wanted])
 
 
 def count_files(layer: str) -> int:

@@ -13,6 +13,7 @@ from chandlery.errors import ChandleryError, NoSpace
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
 from chandlery.volume import attaching, committing, fetch, materialise, pack_reader, reconciling, remote_head, removing, seen_before, tombstones
+from chandlery.volume.adapters import known
 from chandlery.volume.at_hand import AtHand
 from chandlery.volume.head import FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
 from chandlery.volume.key import VolumeKey
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     Wanted = dict[str, tuple[Entry, PackRef | None]]
 
 _COMMIT_TIMEOUT_S = 60.0
+# a few files that come to a large volume
+_FEW_FILES, _MANY_ENTRIES = 2000, 5000
 # a pack of this size comes whole even where less of it may be wanted; and of that, on a machine that has nothing yet
 _WHOLE_BYTES, _FRESH_WHOLE_BYTES = 128 << 10, 16 << 20
 
@@ -89,9 +92,9 @@ def _look(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> 
         try:
             names = remote.heads()
             listed = tuple([name.slot for name in names])
-            known = before.get(remote.address)
-            if known is not None and known[0] == listed:
-                return Look(remote, None, listed, known[1])
+            merged = before.get(remote.address)
+            if merged is not None and merged[0] == listed:
+                return Look(remote, None, listed, merged[1])
             seen = remote_head.read_all(remote, names=names) if names else Seen()
             return Look(remote, seen, listed, seen.head.vector)
         except (ChandleryError, OSError, ValueError) as broken:
@@ -143,10 +146,7 @@ class _Pull:
             new = f"{self._session.scratch('r')}/l"
             os.mkdir(new, 0o700)
             attachment.hold(new)
-            at_hand = (
-                AtHand(self._objects, plan.mine.values(), plan.path_of) if self._at_hand is None else self._at_hand.again(plan.mine.values(), plan.path_of)
-            )
-            self._at_hand = at_hand
+            self._at_hand = at_hand = AtHand(self._objects, plan.mine.values(), plan.path_of, before=self._at_hand, knows_all=not plan.is_partial)
             return self._fetched(plan, new, at_hand, is_last=is_last)
         finally:
             attachment.release()
@@ -243,7 +243,7 @@ class _Plan:
         self.row = row
         directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers]
         self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
-        self._layers = materialise.shown([materialise.read_table(directory) for directory in directories]) if tables else {}
+        self._layers, self.is_partial = _relevant(row.head, directories, tables)
         self.mine = {path: entry for path, (entry, _) in self._layers.items()}
         contested = reconciling.competing(row.head, self.mine, heads, tables)
         wanted, self.shown = _wanted(row.head, self.mine, theirs, tables, contested)
@@ -256,6 +256,22 @@ class _Plan:
 
     def files(self, paths: "Iterable[str]") -> dict[str, str]:
         return {path: self.path_of(self.mine[path]) for path in paths if path in self.mine}
+
+
+def _relevant(head: Head, directories: list[str], tables: "dict[PackRef, Table]") -> tuple[dict[str, tuple[Entry, int]], bool]:
+    """What the head shows that `tables` may have to do with; whether that isn't all.
+
+    A few files that come to a large volume meet only what is at their paths and above, unless one takes the place of a directory or belongs to a unit.
+    """
+    files = {entry.path for table in tables.values() for entry in table.entries if not entry.is_directory}
+    if not tables:
+        return {}, True
+    if len(files) <= _FEW_FILES and head.entries >= _MANY_ENTRIES and not any(map(known.unit_of, files)):
+        paths = files | {entry.path for table in tables.values() for entry in table.entries} | {above for path in files for above in ancestors(path)}
+        found = materialise.shown([materialise.read_entries(directory, paths) for directory in directories])
+        if not any(path in found and found[path][0].is_directory for path in files):
+            return found, True
+    return materialise.shown([materialise.read_table(directory) for directory in directories]), False
 
 
 def _next_version(store: "Store", head: Head, theirs: RemoteHead, vector: VersionVector) -> Version:
