@@ -80,6 +80,8 @@ class Access:
     refuses_after: int = -1  # credentials are good for that many more requests
     lifetime_s: int = 300
     tokens: dict[str, set[str]] = field(default_factory=dict)
+    # with scheme "bearer": name -> (password, repositories that this user may write, with what is below them); all of them may pull everything
+    users: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 class FakeRegistry:
@@ -261,6 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
             right = "Basic " + base64.b64encode(f"{access.username}:{access.password}".encode()).decode()
             given = self.headers.get("Authorization", "")
             is_known, scopes = given == right, query.get("scope", [])
+            if access.users:
+                return self._token_of_user(given, scopes)
             if given and not is_known:
                 return self._error(401, "UNAUTHORIZED", "wrong password")
         if not (is_known or access.allows_anonymous_pull):
@@ -269,6 +273,21 @@ class _Handler(BaseHTTPRequestHandler):
         for scope in scopes:
             _, repository, actions = scope.split(":")
             granted |= {f"{repository}:{action}" for action in actions.split(",") if is_known or action == "pull"}
+        token = uuid.uuid4().hex
+        access.tokens[token] = granted
+        return self._answer(200, json.dumps({"token": token, "expires_in": access.lifetime_s}).encode())
+
+    def _token_of_user(self, given: str, scopes: list[str]) -> None:
+        access = self.fake.access
+        name, _, password = base64.b64decode(given.removeprefix("Basic ")).decode().partition(":")
+        known, writable = access.users.get(name, ("", ()))
+        if not known or password != known:
+            return self._error(401, "UNAUTHORIZED", "wrong password")
+        granted = set()
+        for scope in scopes:
+            _, repository, actions = scope.split(":")
+            is_own = any(repository == own or repository.startswith(own + "/") for own in writable)
+            granted |= {f"{repository}:{action}" for action in actions.split(",") if is_own or action == "pull"}
         token = uuid.uuid4().hex
         access.tokens[token] = granted
         return self._answer(200, json.dumps({"token": token, "expires_in": access.lifetime_s}).encode())

@@ -466,3 +466,51 @@ def test_cached_build_that_may_only_read_does_not_complain(farm, fake):
         result = farm.build("one", outputs=CACHE_ONLY)
         assert (farm.warnings, result.cache.unpublished) == ([], ())
     assert fake.seen == []
+
+
+# clocks and versions
+
+
+def later_made(fake: FakeRegistry, by_s: float) -> None:
+    for tag, manifest in entries(fake).items():
+        put(fake, tag, changed(manifest, created_at=time.time() + by_s))
+
+
+def test_entry_of_a_clock_that_is_hours_ahead_is_used(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY)
+    later_made(fake, 5 * 3600)
+    result = farm.build("two", outputs=CACHE_ONLY)
+    assert (farm.hits(), farm.warnings) == (["cached"] * STEPS, [])
+    assert {dict(step.origin)["age_s"] for step in result.steps if step.origin} == {"0"}
+
+
+def test_age_limit_holds_for_clocks_that_are_ahead_too(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY)
+    later_made(fake, 5 * 3600)
+    farm.build("two", outputs=CACHE_ONLY, cache_max_age_s=3600.0)
+    assert farm.hits() == ["done"] * STEPS
+    farm.build("three", outputs=CACHE_ONLY, cache_max_age_s=3600.0)
+    assert farm.hits() == ["cached"] * STEPS
+
+
+def test_versions_that_alternate_on_one_remote_leave_each_other_s_entries_alone(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY)
+    ours = entries(fake)
+    theirs = {tag: changed(manifest, format=2, news=[1]) for tag, manifest in ours.items()}
+    for _ in range(2):
+        for tag, manifest in theirs.items():
+            put(fake, tag, manifest)
+        farm.build("two", outputs=CACHE_ONLY, no_cache=True)
+        farm.build("three", outputs=CACHE_ONLY)
+        assert (entries(fake), farm.warnings) == (theirs, [])
+        for tag, manifest in ours.items():
+            put(fake, tag, manifest)
+        farm.build("four", outputs=CACHE_ONLY)
+        assert (farm.hits(), entries(fake)) == (["cached"] * STEPS, ours)
+
+
+def test_annotations_and_tags_of_a_later_version_stay(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY)
+    put(fake, "s2-" + "0" * 64, {"schemaVersion": 3})
+    farm.build("two", outputs=CACHE_ONLY)
+    assert "s2-" + "0" * 64 in fake.tags("cache/steps")
