@@ -10,7 +10,7 @@ from chandlery.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Protocol
 
     class VolumeRemote(Protocol):
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
         def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:
             """Store the file at `path`; it appears whole or not at all."""
+
+        def collect(self, named: "Collection[Digest]", unnamed: "Collection[Digest]") -> int:
+            """Delete blobs that no head has named for long, if that is left to us; how many. `named` are those that heads name now, `unnamed` those that
+            one named a moment ago: others may be reading them."""
 
         def open_blob(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> "BlobStream":
             """That many bytes of a blob, or all of it where the remote does no ranges (unverified: ranges bypass its digest). Raises NotFound."""

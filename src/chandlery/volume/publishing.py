@@ -239,7 +239,15 @@ class _Publication:
         name = self._remote.put_head(remote_head.fresh_head_name(self._seen), remote_head.encode(after), [(item.digest, item.size_bytes) for item in named])
         reach("volume.head-published")
         left = self._delete(absorbed)
+        if len(named) < len(self._seen.head.packs) and not left and not self._seen.warnings:
+            self._collect(named, [item.digest for item in self._seen.head.packs if item not in named])
         return Seen(((name, after),), left)
+
+    def _collect(self, named: tuple[PackRef, ...], unnamed: "list[Digest]") -> None:
+        """Now that packs are in use no more. Heads that came since, or that this version can't read, may name others: then nobody knows."""
+        now = remote_head.read_all(self._remote)
+        if not now.warnings and not now.leftovers:
+            self._remote.collect([item.digest for item in (*named, *now.head.packs)], unnamed)
 
     def _delete(self, absorbed: "tuple[HeadName, ...]") -> "tuple[HeadName, ...]":
         """Delete heads that are absorbed; those that are still there."""

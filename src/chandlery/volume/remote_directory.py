@@ -3,7 +3,8 @@
     <root>/volumes/<scope>/<volume>/heads/<slot>@<sha256 of the document>
                                     blobs/<sha256>
 
-Files appear by rename of a temporary name in the same directory, which is atomic on NFS too, and are never changed.
+Files appear by rename of a temporary name in the same directory, which is atomic on NFS too, and are never changed. Blobs that no head names any more are
+collected when they are old: a publisher stores its pack first and names it soon after, and touches one that it finds.
 """
 
 import hashlib
@@ -19,10 +20,12 @@ from chandlery.volume.protocol import BlobStream, HeadName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import BinaryIO
 
 MAX_HEAD_BYTES = 4 << 20
+# far longer than a publication takes, whatever the share's speed
+UNNAMED_FOR_S = 24 * 3600.0
 _PIECE = 1 << 20
 
 
@@ -85,10 +88,10 @@ class DirectoryRemote:
         return os.path.exists(f"{self._blobs}/{digest.hex}")
 
     def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:  # noqa: ARG002 (the protocol's)
-        if self.has_blob(digest):
+        target = f"{self._blobs}/{digest.hex}"
+        if _is_touched(target):
             return
         os.makedirs(self._blobs, exist_ok=True)
-        target = f"{self._blobs}/{digest.hex}"
         temp = temp_name(target)
         try:
             fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -102,12 +105,48 @@ class DirectoryRemote:
             remove_if_there(temp)
             raise
 
+    def collect(self, named: "Collection[Digest]", unnamed: "Collection[Digest]", *, older_than_s: float = UNNAMED_FOR_S) -> int:
+        """Delete blobs, and what an interruption left, that nobody has named for so long. By the share's own clock: this machine's may be off."""
+        keep = {digest.hex for digest in named}
+        removed = 0
+        for digest in unnamed:
+            _is_touched(f"{self._blobs}/{digest.hex}")
+        try:
+            now_s = _clock_of(self._blobs)
+            for name in os.listdir(self._blobs):
+                path = f"{self._blobs}/{name}"
+                if name not in keep and now_s - os.lstat(path).st_mtime > older_than_s:
+                    remove_if_there(path)
+                    removed += 1
+        except OSError:
+            # another one's files, or another one was faster
+            return removed
+        return removed
+
     def open_blob(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> BlobStream:  # noqa: ARG002 (the protocol's)
         try:
             file = _open(f"{self._blobs}/{digest.hex}")
         except FileNotFoundError as gone:
             raise NotFound(f"{self.name} has no blob {digest}", code="volume.blob-gone") from gone
         return BlobStream(start, size_bytes, _pieces(file, start, size_bytes))
+
+
+def _clock_of(directory: str) -> float:
+    temp = temp_name(f"{directory}/clock")
+    os.close(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    try:
+        return os.stat(temp).st_mtime
+    finally:
+        remove_if_there(temp)
+
+
+def _is_touched(path: str) -> bool:
+    """Whether a file is there and counts as new from now on; one of another user may have to be written again for that."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True
 
 
 def _open(path: str) -> "BinaryIO":

@@ -23,7 +23,7 @@ from chandlery.volume.protocol import BlobStream, HeadName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from chandlery.registry.http import Response
 
@@ -88,6 +88,10 @@ class RegistryRemote:
 
     def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:
         self._client.upload_blob(self._at, Descriptor(PACK_TYPE, digest, size_bytes), lambda: open(path, "rb"))  # noqa: SIM115 (upload closes it)
+
+    def collect(self, named: "Collection[Digest]", unnamed: "Collection[Digest]") -> int:  # noqa: ARG002 (the protocol's)
+        """A registry collects for itself what no manifest names."""
+        return 0
 
     def open_blob(self, digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> BlobStream:
         doing = f"blob {digest} of {self.name}"

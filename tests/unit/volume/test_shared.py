@@ -244,3 +244,20 @@ def test_a_volume_of_many_directories_is_shared(remote, tmp_path):
         one.build(files)
         assert two.sees() == files
         assert one.warnings == two.warnings == []
+
+
+def test_blobs_that_nobody_names_are_collected_when_they_are_old(tmp_path):
+    remote = DirectoryRemote(str(tmp_path / "share"), KEY)
+    with Machine(tmp_path / "one", remote) as one, Machine(tmp_path / "two", remote) as two:
+        for number in range(3):
+            one.build({f"{number}": b"%d" % number})
+        for path in blobs_of(remote):
+            os.utime(path, (1, 1))
+        one.build({"3": b"3"})
+        assert len(blobs_of(remote)) == 4, "somebody may be reading what was named a moment ago"
+        for path in blobs_of(remote):
+            os.utime(path, (1, 1))
+        named = [item.digest for item in remote_head.read_all(remote).head.packs]
+        assert remote.collect(named, ()) == 3
+        assert two.sees() == {f"{number}": b"%d" % number for number in range(4)}
+        assert two.warnings == []
