@@ -87,6 +87,16 @@ def test_a_bad_jar_that_only_others_have_is_found_and_goes(machines):
     assert machines.on("three").build("c") == {"/c/d/c.jar", "/c/d/good.jar"}
 
 
+def test_a_bad_jar_goes_from_a_machine_that_has_it(machines):
+    machines.build("bad")
+    machines.on("two").build("good")
+    machines.on("three").build("c")
+    machines.on("two").volume("rm", "/c", "d/bad.jar")
+    assert machines.on("one").build("d") == {"/c/d/c.jar", "/c/d/d.jar", "/c/d/good.jar"}
+    machines.on("three").volume("pull", "/c")
+    assert machines.files() == {"d/c.jar", "d/d.jar", "d/good.jar"}
+
+
 def test_a_removal_that_nobody_hears_of_says_so(machines):
     machines.build("bad")
     assert machines.volume("rm", "/c", "d/bad.jar", remote=False)[0]["not_published"] == "there is no place where volumes are shared"

@@ -28,6 +28,7 @@ COMMANDS = {
     "du": "Show what takes space in the store",
     "prune": "Free space in the store",
     "verify": "Check every record and blob of the store",
+    "completion": "Let a shell complete commands and flags",
 }
 GROUPS = {
     "cache": {
