@@ -50,11 +50,8 @@ class Machine:
                     file.write(data)
             if act is not None:
                 act(attachment.upper)
-            if files or act is not None:
-                report = volumes.commit(attachment, succeeded=True)
-                assert report.warning == ""
-            else:
-                volumes.discard(attachment)
+            report = volumes.commit(attachment, succeeded=True)
+            assert report.warning == ""
         return found
 
     def sees(self) -> dict[str, bytes | str]:

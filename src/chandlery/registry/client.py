@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MAX_TAGS_PAGES = 10_000
+MAX_IDLE_PAGES = 5
 
 
 class RegistryClient:
@@ -174,6 +175,7 @@ class RegistryClient:
         at = self._endpoints.of_registry(reference.registry)
         path = "tags/list?n=1000"
         seen: set[str] = set()
+        idle = 0
         doing = f"tags of {reference.name}"
         for _ in range(MAX_TAGS_PAGES):
             response = self._send(at, "GET", path, reference, actions="pull", doing=doing)
@@ -186,7 +188,9 @@ class RegistryClient:
             seen.update(fresh)
             yield from fresh
             following = endpoint.next_page(response.headers.get("Link", ""))
-            if not following or not fresh:
+            # an empty page may have followers (some registries hide names after they counted them); ones that go on for ever don't matter
+            idle = 0 if fresh else idle + 1
+            if not following or idle == MAX_IDLE_PAGES:
                 return
             path = endpoint.relative_to(at, reference, following, response.url, doing)
 

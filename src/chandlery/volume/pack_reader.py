@@ -36,14 +36,27 @@ class PackReader:
     def read_table(self) -> Table:
         """Raises StoreError volume.bad-table, volume.format; RegistryError; OSError."""
         if self.table is None:
-            ref = self.ref
-            data = self._opened(ref.table_at, ref.table_bytes).read(ref.table_bytes)
             try:
-                self.table = pack.read_table(data, ref)
-            except StoreError as refused:
-                self.is_broken = self.is_broken or refused.code != "volume.format"
-                raise
+                self.table = self._read_table()
+            except (LyingRegistry, StoreError) as doubtful:
+                if self._is_here or doubtful.code == "volume.format":
+                    raise
+                # a range bypasses the blob's digest: the whole of it tells whether the blob is wrong, or the way it came
+                self.fetch_whole()
+                self.table = self._read_table()
         return self.table
+
+    def is_lost(self) -> bool:
+        """Whether what looked broken is: not if the whole blob is what its digest says, nor if that can't be told now."""
+        if self.is_broken and not self._is_here:
+            try:
+                self.fetch_whole()
+            except (NotFound, LyingRegistry):
+                return True
+            except (ChandleryError, OSError):
+                return False
+            return False
+        return self.is_broken
 
     def fetch_whole(self) -> None:
         """Have all of it here, verified. Raises LyingRegistry, NotFound, Unavailable, OSError."""
@@ -57,8 +70,9 @@ class PackReader:
         while done < len(numbers):
             first, last = table.frames[numbers[done]], table.frames[numbers[-1]]
             at = first.start
-            stream = self._opened(at, last.start + last.size_bytes - at)
+            stream = BlobStream(at, 0, iter(()))
             try:
+                stream = self._opened(at, last.start + last.size_bytes - at)
                 for number in numbers[done:]:
                     frame = table.frames[number]
                     stream.read(frame.start - at)
@@ -70,8 +84,21 @@ class PackReader:
                 failures += 1
                 if failures >= _ATTEMPTS:
                     raise
+            except LyingRegistry:
+                if self._is_here:
+                    raise
+                self.fetch_whole()
             finally:
                 stream.close()
+
+    def _read_table(self) -> Table:
+        ref = self.ref
+        data = self._opened(ref.table_at, ref.table_bytes).read(ref.table_bytes)
+        try:
+            return pack.read_table(data, ref)
+        except StoreError as refused:
+            self.is_broken = self.is_broken or (self._is_here and refused.code != "volume.format")
+            raise
 
     def _opened(self, start: int, size_bytes: int) -> BlobStream:
         if not self._is_here:
@@ -84,8 +111,8 @@ class PackReader:
     def _open_remote(self, start: int, size_bytes: int) -> BlobStream:
         try:
             return self.remote.open_blob(self.ref.digest, self.ref.size_bytes, start, size_bytes)
-        except NotFound:
-            self.is_broken = True
+        except (NotFound, LyingRegistry) as wrong:
+            self.is_broken = self.is_broken or isinstance(wrong, NotFound) or size_bytes == self.ref.size_bytes
             raise
 
     def _keep_once(self, stream: BlobStream) -> None:
@@ -108,6 +135,9 @@ class PackReader:
             except Unavailable:
                 if attempt == _ATTEMPTS:
                     raise
+            except LyingRegistry:
+                self.is_broken = True
+                raise
             finally:
                 stream.close()
             stream = self._open_remote(0, self.ref.size_bytes)

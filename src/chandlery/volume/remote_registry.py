@@ -103,6 +103,9 @@ class RegistryRemote:
             return BlobStream(start, size_bytes, response.pieces())
         if response.status == 200:
             return BlobStream(0, blob_bytes, response.pieces())
+        if response.status == 416:
+            response.close()
+            raise LyingRegistry(f"{doing}: the blob ends before {start}", code="registry.short-body")
         raise self._client.raise_for(response, self._at, doing)
 
     def _ask(self, digest: Digest, start: int, size_bytes: int, doing: str, *, is_whole: bool) -> "Response":

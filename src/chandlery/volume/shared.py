@@ -166,7 +166,7 @@ class _Pull:
                 entries = self._settle(plan, new, fetched.entries, indexes, lacking)
         self._tidy(plan)
         files = [entry for entry in entries if not entry.is_directory]
-        broken = frozenset([item.digest for item, reader in self._readers.items() if reader.is_broken])
+        broken = frozenset([item.digest for item, reader in self._readers.items() if reader.is_lost()])
         warnings = (*self._warnings, *fetched.warnings, *indexes.warnings)
         size_bytes = sum(entry.size for entry in files)
         return PullReport(self._looks, len(files), size_bytes, fetched.files, fetched.size_bytes, broken, warnings)
