@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     class Adapter(Protocol):
         name: str
         observes: str  # pattern of the paths of which `observed` may know something, "" for none; directories end with "/"
+        traces: tuple[str, ...]  # one of these is in each of those paths
 
         def observed(self, path: str, read: Read) -> MutableName | None:
             """The mutable name that the tool resolved, as a file of its cache tells; `read` may give a file's beginning, and b"" for none."""
@@ -89,6 +90,7 @@ class Plain:
 
     name = ""
     observes = ""
+    traces: tuple[str, ...] = ()
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         return None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Apt(Plain):
     name = "apt"
     observes = r"_dists_[^/]+_(?:In)?Release$|(?:^|(?:^|/)var/lib/apt/)lists/(?:lock)?$"
+    traces: tuple[str, ...] = ("_dists_", "lists/")
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """A Release file; or the directory of lists alone, touched: they were there for a moment."""

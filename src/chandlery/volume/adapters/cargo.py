@@ -24,6 +24,7 @@ _BETWEEN_PARTS = re.compile(r"-(?=\d+\.\d+\.\d+)")
 class Cargo(Plain):
     name = "cargo"
     observes = r"(?:^|/)git/db/[^/]+/(?:FETCH_HEAD$|refs/remotes/)"
+    traces: tuple[str, ...] = ("git/db/",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """A git dependency. The registry's index is not counted: Cargo.lock names what is taken from it."""

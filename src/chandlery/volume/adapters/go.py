@@ -18,6 +18,7 @@ _MAIN_MODULE = re.compile(rb"\nmod\t[^\t\n]+\t[^\t\n]+(\th1:[^\n]+)?\n")
 class Go(Plain):
     name = "go"
     observes = r"(?:^|/)cache/download/.+/@v/list$|(?:^|/)cache/vcs/[^/]+/FETCH_HEAD$"
+    traces: tuple[str, ...] = ("/@v/list", "cache/vcs/")
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """A module's list of versions, or a repository that was fetched from; what go.mod names by version is neither."""

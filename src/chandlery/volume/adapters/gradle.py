@@ -20,6 +20,7 @@ _STORES = ("fileHashes", "fileContent", "fileChanges", "executionHistory", "java
 class Gradle(Plain):
     name = "gradle"
     observes = r"files-2\.\d+/[^/]+/[^/]+/[^/]+-SNAPSHOT/|resources-2\.\d+/[^/]+/maven-metadata\.xml$"
+    traces: tuple[str, ...] = ("-SNAPSHOT/", "/maven-metadata.xml")
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """Changing modules, and the lists that dynamic versions were chosen from."""

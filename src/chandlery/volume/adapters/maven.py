@@ -27,6 +27,7 @@ _NOTE = b"#NOTE: "
 class Maven(Plain):
     name = "maven"
     observes = r"maven-metadata-[^/]*\.xml$|-SNAPSHOT/(?:resolver-status\.properties|_remote\.repositories)$"
+    traces: tuple[str, ...] = ("maven-metadata-", "-SNAPSHOT/")
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """SNAPSHOTs that a repository was asked for, and lists of versions (ranges, plugins without a version); not `mvn install`'s own."""

@@ -19,6 +19,7 @@ _LOCAL_KEYS = ("pacote:tarball:file:", "pacote:tarball:git+file:")
 class Npm(Plain):
     name = "npm"
     observes = r"(?:^|/)index-v5/.{2}/.{2}/"
+    traces: tuple[str, ...] = ("index-v5/",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """A package's document, which its dist-tags are in, or a git dependency; tarballs are named by lock files, and checked. The last line of a
@@ -82,6 +83,7 @@ class Npm(Plain):
 class Pnpm(Plain):
     name = "pnpm"
     observes = r"(?:^|/)metadata(?:-full|-ff)?-v\d[\d.]*/[^/]+/.+\.json$"
+    traces: tuple[str, ...] = ("metadata",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """metadata-v1.3/<registry>/<package>.json."""
@@ -104,6 +106,7 @@ class Pnpm(Plain):
 class Yarn(Plain):
     name = "yarn"
     observes = r"(?:^|/)metadata/npm/[^/]+/.+\.json$"
+    traces: tuple[str, ...] = ("metadata/npm/",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         """metadata/npm/<hash>/<package>.json of later versions; Yarn 1 keeps no such documents."""

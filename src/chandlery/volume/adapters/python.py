@@ -28,6 +28,7 @@ def _index_page(path: str, read: "Read") -> MutableName | None:
 class Pip(Plain):
     name = "pip"
     observes = r"(?:^|/)http(?:-v\d+)?/(?:[0-9a-f]/){5}[0-9a-f]{40,}$"
+    traces: tuple[str, ...] = ("http",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         return _index_page(path, read)
@@ -50,6 +51,7 @@ class Pip(Plain):
 class Uv(Plain):
     name = "uv"
     observes = r"(?:^|/)simple-v\d+/.+\.rkyv$|(?:^|/)git-v\d+/db/[^/]+/FETCH_HEAD$"
+    traces: tuple[str, ...] = ("simple-v", "git-v")
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         *above, name = path.split("/")
@@ -96,6 +98,7 @@ class Poetry(Plain):
 
     name = "poetry"
     observes = r"(?:^|/)_http/(?:[0-9a-f]/){5}[0-9a-f]{40,}$"
+    traces: tuple[str, ...] = ("_http/",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         return _index_page(path, read)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from chandlery.volume.adapters import known
 from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.adapters.known import observed
 
@@ -74,3 +75,9 @@ def bucket(url: str, kind: str, key: str = "") -> bytes:
 )  # fmt: skip
 def test_files_of_caches_tell_what_was_looked_up(path, content, expected):
     assert observed(path, lambda _: content) == expected
+
+
+def test_most_paths_cost_next_to_nothing():
+    """A step may write a hundred thousand files: none of these may reach a pattern, or a read."""
+    for path in ("usr/lib/python3/dist-packages/a/b.py", "usr/share/doc/x/copyright", "com/acme/lib/1.0/lib-1.0.jar", "node_modules/a/package.json"):
+        assert not any(trace in path for trace in known._TRACES)
