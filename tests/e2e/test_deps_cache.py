@@ -1,6 +1,7 @@
 """--deps-cache: dependencies in a tar or a directory on a share, for Dockerfiles without cache mounts."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -279,3 +280,15 @@ def test_what_a_project_installed_itself_stays_in_its_scope(share):
     branch = ("--cache-scope", "app@new", "--cache-fork-from", "app@main")
     done = share.run(f"{has('a.jar')} && test ! -e {directory}/lib-1.jar", *branch, machine="c")
     assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("scope", [(), ("--cache-scope", "app@main")])
+def test_a_failed_step_that_is_run_again_has_it_too(share, scope):
+    share.run(add("a.jar"), *scope)
+    before = share.state()
+    failed = share.run(f"{has('a.jar')} && {add('bad.jar')} && false", *scope)
+    build = re.search(r"chandlery run --failed (\w+)", failed.err)[1]
+    store = str(share.builder.directory / "store-a")
+    done = share.builder.run("run", "--failed", build, "--root", store, "ls", "/root/.m2/r")
+    assert (done.returncode, done.stdout) == (0, "a.jar\n"), done.stderr
+    assert share.state() == before

@@ -227,11 +227,14 @@ class Workshop:
         request, tools = self._request, self._tools
         if not request.deps_caches:
             return None
+        from chandlery.engine.volume_use import MACHINE_SCOPE
         from chandlery.volume.deps_cache import parse_all
         from chandlery.worker.deps_caches import ANY_SCOPE, DepsCaches, DepsPolicy
 
         # who names a directory for it means to share it, whether or not the source has a scope that others know
-        scopes = tools.scopes.reads if tools.scopes.is_shared else (ANY_SCOPE,)
+        # (a step that is run again has its scope in the request)
+        given = request.cache_scope if request.cache_scope != MACHINE_SCOPE else ""
+        scopes = tools.scopes.reads if tools.scopes.is_shared else (given or ANY_SCOPE,)
         policy = DepsPolicy(parse_all(request.deps_caches), scopes, str(platform.native()), tools.cache_mode)
         self._deps = DepsCaches(tools.store, tools.session, self._made_mounter(), policy)
         return self._deps
