@@ -49,6 +49,7 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
                 {
                     "name": volume.name, "platform": volume.platform, "sources": [{"remote": remote, "scope": scope} for remote, scope in volume.sources],
                     "files_fetched": volume.files_fetched, "bytes_fetched": volume.bytes_fetched,
+                    "files_linked": volume.files_linked, "bytes_linked": volume.bytes_linked,
                     "files_published": volume.files_published, "bytes_published": volume.bytes_published,
                     "left_out": list(volume.left_out), "not_published": volume.not_published,
                 }

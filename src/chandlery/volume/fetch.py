@@ -25,9 +25,9 @@ if TYPE_CHECKING:
             """Hear what was fetched, and where it is now."""
 
 
-# frames closer than this are fetched by one request; a request is as large as this at most, and never a smaller share of a pack than makes WORKERS of it
+# frames closer than this are fetched by one request; requests are large, but so many that all workers have one
 _GAP_BYTES = 64 << 10
-_SPAN_BYTES = 16 << 20
+_SPAN_BYTES, _SMALLEST_SPAN_BYTES = 64 << 20, 8 << 20
 
 
 @value
@@ -54,11 +54,14 @@ def spans(table: Table, frames: "Iterable[int]") -> list[Span]:
     """The requests that bring these frames."""
     made: list[Span] = []
     parts: list[list[int]] = []
-    for number in sorted(set(frames), key=lambda number: table.frames[number].start):
+    ordered = sorted(set(frames), key=lambda number: table.frames[number].start)
+    share = sum(table.frames[number].size_bytes for number in ordered) // WORKERS
+    most_bytes = min(max(share, _SMALLEST_SPAN_BYTES), _SPAN_BYTES)
+    for number in ordered:
         frame = table.frames[number]
         end = frame.start + frame.size_bytes
         last = made[-1] if made else None
-        if last is not None and frame.start - last.end <= _GAP_BYTES and end - last.start <= _SPAN_BYTES:
+        if last is not None and frame.start - last.end <= _GAP_BYTES and end - last.start <= most_bytes:
             parts[-1].append(number)
             made[-1] = Span(last.start, max(end, last.end), ())
         else:
