@@ -24,7 +24,7 @@ test:
 
 test-faults:
 	@tools/setup test
-	CHANDLERY_FAULT_ROUNDS=200 $(PYTHON) -m pytest --timeout 3600 tests/race/test_shared_volume_kills.py $(ARGS)
+	CHANDLERY_FAULT_ROUNDS=200 $(PYTHON) -m pytest --timeout 3600 tests/race/test_shared_volume_kills.py tests/registry/test_damaged_caches.py $(ARGS)
 
 check:
 	@tools/setup check

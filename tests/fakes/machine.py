@@ -52,6 +52,7 @@ class Machine:
                 act(attachment.upper)
             report = volumes.commit(attachment, succeeded=True)
             assert report.warning == ""
+        volumes.settle()
         return found
 
     def sees(self) -> dict[str, bytes | str]:

@@ -44,6 +44,7 @@ def end(process):
     assert process.returncode in (0, -signal.SIGKILL), error
     lines = [line.split() for line in out.splitlines()]
     told = {word: {name for kind, name in lines if kind == word} for word in ("kept", "shared")}
+    assert process.returncode or not error, "nobody is warned of anything"
     return told["kept"], told["shared"], process.returncode != 0
 
 

@@ -37,7 +37,9 @@ def main(root, share, name, turns):
             machine.commit({file: rng.randbytes(rng.choice((100, 6000, 300_000)))})
             tell("kept", file)
             machine.build({f"{name}.index": b"%d" % turn})
-            if not machine.warnings:
+            if machine.warnings:
+                sys.stderr.write(f"{machine.warnings}\n")
+            else:
                 tell("shared", file)
             if turn % 2:
                 Volumes(machine.store).settle()

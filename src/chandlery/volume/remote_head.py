@@ -37,7 +37,7 @@ class RemoteHead:
 
 @value
 class Seen:
-    """What a remote showed: its heads, those that others had absorbed and nobody has deleted yet, and what was wrong with others."""
+    """What a remote showed: its heads, those that others had absorbed, or that are damaged, and nobody has deleted yet; and what was wrong with others."""
 
     heads: tuple[tuple[HeadName, RemoteHead], ...] = ()
     leftovers: tuple[HeadName, ...] = ()
@@ -87,7 +87,8 @@ class _Reading:
 
     def read(self, listed: "list[HeadName]") -> bool:
         """Whether none disappeared meanwhile."""
-        pending = sorted(listed, key=lambda name: name.slot, reverse=True)
+        # a name that no writer gives is nobody's head, and couldn't be named as absorbed
+        pending = sorted([name for name in listed if table_check.is_slot(name.slot)], key=lambda name: name.slot, reverse=True)
         at_once = 1
         is_stable = True
         while pending and len(self._heads) + len(self._warnings) < _MOST_HEADS:
@@ -127,6 +128,9 @@ class _Reading:
         except NotFound:
             return ""
         except (ChandleryError, OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
+            if name.digest and getattr(broken, "code", "") == "volume.damaged-head":
+                # it isn't what its name says, and never will be: who publishes next deletes it
+                self._leftovers.append(name)
             return str(broken) or type(broken).__name__
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from chandlery.volume.volumes import Volumes
 
 _MACHINE_SCOPE = "machine"
-_MACHINES_OWN = "the volume belongs to this machine alone"
 
 
 class Shared:
@@ -137,13 +136,10 @@ class Published:
         self.why_not, self._is_failure = why, True
 
     def text(self) -> str:
-        """Behind what was done: "; published", or why not; nothing for a volume that nobody else knows."""
         if not self.why_not:
-            return "; published"
-        if self.why_not == _MACHINES_OWN:
-            return ""
+            return "published"
         later = "; the next build here that shares the volume publishes it" if self._is_failure else ""
-        return f"; not published: {self.why_not}{later}"
+        return f"not published: {self.why_not}{later}"
 
     @property
     def exit_status(self) -> int:
@@ -178,7 +174,7 @@ def _is_of_machine(key: "VolumeKey") -> bool:
 
 def _why_not(key: "VolumeKey", arguments: "Arguments", settings: "Settings") -> str:
     if _is_of_machine(key):
-        return _MACHINES_OWN
+        return "the volume belongs to this machine alone"
     try:
         need_remote(arguments, settings)
     except RequestError as failure:
