@@ -35,6 +35,9 @@ MAX_HEAD_BYTES = 4 << 20
 _MAX_ANNOTATION_BYTES = 1 << 20
 
 
+_PUTS = 3
+
+
 class RegistryRemote:
     """One volume below the repository `base`, e.g. registry.lan/caches."""
 
@@ -66,11 +69,20 @@ class RegistryRemote:
         content = b"{}" if is_small else document
         config = Descriptor(HEAD_TYPE, sha256(content), len(content))
         if not (is_small and self._has_config):
-            self._client.upload_blob(self._at, config, lambda: io.BytesIO(content))
+            if not self._client.has_blob(self._at, config.digest):
+                self._client.upload_blob(self._at, config, lambda: io.BytesIO(content))
             self._has_config = self._has_config or is_small
         layers = tuple([Descriptor(PACK_TYPE, digest, size) for digest, size in blobs])
         annotations = {DOCUMENT: base64.b64encode(document).decode()} if is_small else None
         made = manifests.build_manifest(config=config, layers=layers, annotations=annotations)
+        for attempt in range(1, _PUTS):
+            try:
+                return HeadName(slot, str(self._client.put_manifest(self._at, slot, made)))
+            except RegistryError as refused:
+                # docker-registry knows a blob not for a moment while somebody else uploads it again, and every head has the same config
+                if "BLOB_UNKNOWN" not in str(refused):
+                    raise
+                self._client.http.back_off(attempt)
         return HeadName(slot, str(self._client.put_manifest(self._at, slot, made)))
 
     def delete_head(self, head: HeadName) -> bool:
