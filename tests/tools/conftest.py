@@ -1,0 +1,119 @@
+"""Real build tools on machines that share one cache volume: each with a store of its own, a shared directory between them.
+
+A tool of this machine runs on the volume as a step would see it: a real overlay at the same place on every machine, HOME around it. `offline` steps have a
+network namespace of their own, so that what a tool has is really in its volume.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chandlery.content.store import Store
+from chandlery.linux import mount
+from chandlery.linux.mount import OverlayOptions
+from chandlery.scope import Scopes
+from chandlery.volume.key import VolumeKey
+from chandlery.volume.remote_directory import DirectoryRemote
+from chandlery.volume.sharing import VolumePlace, VolumeSharing
+from chandlery.volume.volumes import Volumes
+
+REAL_HOME = Path.home()
+OPTIONS = OverlayOptions(follows_renames=True, copies_metadata_only=True)
+SECRET = b"planted-secret-value-7f3a"
+
+
+class Farm:
+    """Machines by name, made when first named. `target` is where their volume is mounted, below `home`."""
+
+    def __init__(self, directory: Path, target: str) -> None:
+        self.directory = directory
+        self.home = directory / "home"
+        self.target = self.home / target if target else self.home
+        self.target.mkdir(parents=True)
+        self.share = directory / "share"
+        self.warnings: list[str] = []
+        self._stores: dict[str, Store] = {}
+
+    def step(self, machine: str, *commands, cwd=None, scope="team/app@main", reads=(), offline=False, fails=False, env=None, beside=()) -> str:
+        """A build of one step; what it printed. `beside` are other machines' steps, (machine, commands, cwd), that begin before this one is committed."""
+        return self.steps([(machine, commands, cwd), *beside], scope=scope, reads=reads, offline=offline, fails=fails, env=env)[0]
+
+    def steps(self, steps, *, scope="team/app@main", reads=(), offline=False, fails=False, env=None) -> list[str]:
+        """Builds that all begin before the first of them ends."""
+        scopes = Scopes(scope, (scope, *reads), "told")
+        key = VolumeKey(scope, "cache", "linux/amd64")
+        begun = []
+        for machine, commands, cwd in steps:
+            store = self._store(machine)
+            place = VolumePlace("share", lambda found: DirectoryRemote(str(self.share), found), True)
+            sharing = VolumeSharing(store, (place,), scopes, warn=self.warnings.append, secrets=lambda: (SECRET,))
+            volumes = Volumes(store, sharing)
+            session = store.begin()
+            begun.append((volumes, sharing, session, volumes.attach(key, session), commands, cwd))
+        outputs = []
+        for volumes, sharing, session, attachment, commands, cwd in begun:
+            outputs.append(self._run(attachment, commands, cwd, offline=offline, fails=fails, env=env))
+            assert volumes.commit(attachment, succeeded=not fails).warning == ""
+            session.close()
+            assert sharing.close(60) == ()
+        return outputs
+
+    def blobs(self) -> list[Path]:
+        return [path for path in self.share.rglob("*") if path.is_file() and path.parent.name == "blobs"]
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.close()
+
+    def _store(self, machine: str) -> Store:
+        if machine not in self._stores:
+            self._stores[machine] = Store.open(str(self.directory / machine))
+        return self._stores[machine]
+
+    def _run(self, attachment, commands, cwd, *, offline, fails, env) -> str:
+        mount.mount_overlay(str(self.target), attachment.lowers, upper=attachment.upper, work=attachment.work, options=OPTIONS)
+        try:
+            output = ""
+            for command in commands:
+                argv = [*(["unshare", "--net"] if offline else []), *command]
+                done = subprocess.run(argv, cwd=cwd, env=self._environment(env), capture_output=True, text=True, timeout=100, check=False)
+                output += done.stdout + done.stderr
+                assert (done.returncode != 0) is (fails and command is commands[-1]), output[-3000:]
+            return output
+        finally:
+            mount.unmount(str(self.target))
+
+    def _environment(self, more) -> dict[str, str]:
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(("CARGO_", "GO", "MAVEN_", "PIP_FIND"))}
+        rustup = os.environ.get("RUSTUP_HOME", str(REAL_HOME / ".rustup"))
+        npmrc = REAL_HOME / ".npmrc"
+        npm = {"NPM_CONFIG_USERCONFIG": str(npmrc)} if npmrc.exists() else {}
+        java = {"MAVEN_OPTS": f"-Duser.home={self.home}"}  # it asks the user database, not HOME
+        return {**kept, **npm, **java, "HOME": str(self.home), "RUSTUP_HOME": rustup, "GOFLAGS": "-mod=mod -buildvcs=false -modcacherw", **(more or {})}
+
+
+@pytest.fixture
+def farm(request, tmp_path):
+    """A farm whose volume is at the place, relative to HOME, that the test is parametrised with."""
+    if os.geteuid() != 0:
+        pytest.skip("overlay mounts need root")
+    made = Farm(tmp_path, request.param)
+    yield made
+    made.close()
+    assert made.warnings == []
+
+
+@pytest.fixture
+def tool():
+    """Skips where a tool is not installed."""
+
+    def need(name: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"no {name} on this machine")
+        return found
+
+    return need
