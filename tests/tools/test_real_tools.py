@@ -52,7 +52,8 @@ class Maven:
 class Npm:
     binary = "npm"
     own = ("is-odd@3.0.1", "left-pad@1.3.0", "is-even@1.0.0")
-    online = ("npm", "install", "--no-audit", "--no-fund", "--loglevel=http")
+    # an offline npm ci takes tarballs by the addresses in the lock file, which some machines leave out
+    online = ("npm", "install", "--omit-lockfile-registry-resolved=false", "--no-audit", "--no-fund", "--loglevel=http")
     offline = ("npm", "ci", "--offline", "--no-audit", "--no-fund")
     fetched = re.compile(r"http fetch GET 200 \S*?([^/\s]+\.tgz)(?! \S+ \(cache hit\))")
 
@@ -103,7 +104,10 @@ TOOLS = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "farm"), [(kind, place) for kind, places in TOOLS.items() for place in places], indirect=["farm"], ids=lambda found: getattr(found, "__name__", found)
+    ("kind", "farm"),
+    [(kind, place) for kind, places in TOOLS.items() for place in places],
+    indirect=["farm"],
+    ids=lambda found: getattr(found, "__name__", found),
 )
 def test_each_of_three_writers_projects_builds_offline_on_a_machine_that_has_only_the_shared_volume(kind, farm, tool, tmp_path):
     tool(kind.binary)
@@ -151,7 +155,10 @@ NEEDS_LIB = "<dependencies><dependency><groupId>example</groupId><artifactId>lib
 
 def reactor(directory, method):
     """lib has a class with the method, which app calls."""
-    for name, more, text in (("lib", "", f"public class Lib {{ public static void {method}() {{}} }}"), ("app", NEEDS_LIB, f"class App {{ {{ Lib.{method}(); }} }}")):
+    for name, more, text in (
+        ("lib", "", f"public class Lib {{ public static void {method}() {{}} }}"),
+        ("app", NEEDS_LIB, f"class App {{ {{ Lib.{method}(); }} }}"),
+    ):
         (directory / name / "src/main/java").mkdir(parents=True)
         (directory / name / "src/main/java" / f"{name.title()}.java").write_text(text)
         (directory / name / "pom.xml").write_text(MODULE.format(name, more))
@@ -196,7 +203,9 @@ def test_no_published_blob_holds_a_secret_or_a_file_of_credentials(farm):
     import zstandard
     from tests.tools.conftest import SECRET
 
-    marks = {f".{place}": f"credential-{number}" for number, place in enumerate(("m2/settings.xml", "npmrc", "gradle/gradle.properties", "cargo/credentials.toml"))}
+    marks = {
+        f".{place}": f"credential-{number}" for number, place in enumerate(("m2/settings.xml", "npmrc", "gradle/gradle.properties", "cargo/credentials.toml"))
+    }
     marks |= {".docker/config.json": "credential-docker", ".netrc": "credential-netrc", ".config/pip/pip.conf": "credential-pip", ".ssh/id": "credential-ssh"}
     kept = {"tool/a": "kept-a", "m/x@v1.0.0/testdata/.npmrc": "kept-npmrc"}
     farm.step("a", leave(*marks.items(), *kept.items(), ("tool/log", "x" + SECRET.decode() + "y")), cwd=farm.home)
