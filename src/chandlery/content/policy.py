@@ -32,9 +32,10 @@ _LOGS = ("type=log",)
 
 
 def default_policies(root: str) -> tuple[PrunePolicy, ...]:
-    """What builds apply when they end: 256 MiB of logs; 60 % of the file system for the store, 15 % of it free."""
+    """What builds apply when they end: 256 MiB of logs; 60 % of the file system for the store, 15 % of it free. Blocks that are kept back from
+    everybody are no part of it, as in df's percentage."""
     found = os.statvfs(root)
-    total = found.f_blocks * found.f_frsize
+    total = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
     return (
         PrunePolicy(max_used_bytes=256 << 20, filters=_LOGS),
         PrunePolicy(max_used_bytes=total * 60 // 100, min_free_bytes=total * 15 // 100),
