@@ -2,7 +2,7 @@
 #
 #   make demo     build, run, push, edit and rebuild a real Java service
 #   make test     the whole test suite
-#   make test-faults   the long versions of what tries to break caches: hundreds of kills and rounds of damage, large volumes
+#   make test-faults  the long versions of what tries to break caches: hundreds of kills and rounds of damage, large volumes
 #   make check    lint, types, import contracts
 #   make bench    speed against docker build; ARGS="--quick", ARGS="--rows copy-cold,push"
 #   make bench-farm  strategies on a farm of machines behind slow links; options: FARM_COMMITS=, FARM_STRATEGIES=, FARM_SCHEDULES=,
@@ -24,7 +24,7 @@ test:
 
 test-faults:
 	@tools/setup test
-	CHANDLERY_FAULT_ROUNDS=200 $(PYTHON) -m pytest --timeout 3600 tests/race/test_shared_volume_kills.py tests/registry/test_damaged_caches.py $(ARGS)
+	CHANDLERY_FAULT_ROUNDS=200 $(PYTHON) -m pytest --timeout 3600 tests/race/test_shared_volume_kills.py tests/registry/test_damaged_caches.py tests/kernel/volume/test_odd_volumes.py $(ARGS)
 
 check:
 	@tools/setup check
