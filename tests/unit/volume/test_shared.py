@@ -261,3 +261,24 @@ def test_blobs_that_nobody_names_are_collected_when_they_are_old(tmp_path):
         assert remote.collect(named, ()) == 3
         assert two.sees() == {f"{number}": b"%d" % number for number in range(4)}
         assert two.warnings == []
+
+
+@pytest.mark.parametrize("point", ["volume.blob-published", "volume.head-published"])
+def test_an_interrupted_publication_shows_all_or_nothing(remote, tmp_path, monkeypatch, point):
+    def stop(name):
+        if name == point:
+            raise KeyboardInterrupt
+
+    with Machine(tmp_path / "one", remote) as one, Machine(tmp_path / "two", remote) as two:
+        one.build({"a": b"1"})
+        one.commit({"b": b"2"})
+        with monkeypatch.context() as patched:
+            patched.setattr(publishing, "reach", stop)
+            with pytest.raises(KeyboardInterrupt):
+                publishing.publish(one.store, remote, KEY)
+        assert set(two.sees()) == ({"a"} if point == "volume.blob-published" else {"a", "b"})
+        two.build({"c": b"3"})
+        publishing.publish(one.store, remote, KEY)
+        assert len(remote.heads()) == 1
+        assert two.sees() == {"a": b"1", "b": b"2", "c": b"3"}
+        assert one.warnings == two.warnings == []
