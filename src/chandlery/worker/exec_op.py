@@ -22,6 +22,7 @@ from chandlery.values import replace, value
 from chandlery.volume import observing
 from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.volumes import Volumes
+from chandlery.worker import unmounted
 from chandlery.worker.launcher import Launcher, make_working_directory, with_path
 from chandlery.worker.mounter import Mounter
 from chandlery.worker.results import Made
@@ -93,6 +94,9 @@ class StepRunner:
             status = self._run_on(op, lowers, active.upper, active.work, mounts, layers, step)
             _raise_for(status, op)
             observed = tuple(name for directory in (active.upper, *mounts.throwaways) for name in observing.in_directory(directory))
+            if self._deps is None:
+                for found in unmounted.in_upper(active.upper, op):
+                    step.warn("volume.unmounted", found.hint)
             snapshot = self._snapshots.commit(active)
         except BaseException:
             self._snapshots.discard(active)
