@@ -44,7 +44,11 @@ class Builder:
         self.context = directory / "context"
         self.context.mkdir()
         self.store = directory / "store"
-        self.env = {"PATH": os.environ["PATH"], "HOME": str(directory), "CHANDLERY_ROOT": str(self.store), "CHANDLERY_CONFIG": "/none"}
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(directory), "CHANDLERY_ROOT": str(self.store)}
+        # what a test builds must not go because the machine's disk is nearly full
+        config = directory / "machine.toml"
+        config.write_text('[prune]\nmax-used-space = "1000TB"\n')
+        self.env["CHANDLERY_CONFIG"] = str(config)
         self.env["PYTHONPATH"] = SOURCES
         self._count = 0
 

@@ -89,9 +89,11 @@ def _volumes(tally: Tally, shared: "tuple[VolumeReport, ...]") -> list[str]:
 
 def _volume_parts(uses: "list[VolumeUsed]", report: "VolumeReport | None") -> list[str]:
     fetched = (report.files_fetched, report.bytes_fetched) if report is not None else (0, 0)
+    linked = (report.files_linked, report.bytes_linked) if report is not None else (0, 0)
     amounts = [
         ("read", sum(max(0, use.served_files) for use in uses), sum(max(0, use.served_bytes) for use in uses)),
         ("fetched", *fetched),
+        ("found here", *linked),
         ("added", sum(use.added_files for use in uses), sum(use.added_bytes for use in uses)),
         ("shared", *((report.files_published, report.bytes_published) if report is not None else (0, 0))),
     ]
