@@ -116,16 +116,6 @@ class BlobStore:
         place = lambda temp, digest: self._lease_and_place(session, temp, digest)  # noqa: E731
         return Ingest(session.scratch_file("b"), algorithm, place, is_hashed_by_caller=is_hashed_by_caller)
 
-    def adopt(self, path: str, digest: Digest, *, session: "Session") -> None:
-        """Move in a finished file that lies on the store's file system and is known to match `digest`; fsyncs it."""
-        with faults.translated(self._layout.root):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            self._lease_and_place(session, path, digest)
-
     def delete(self, digest: str) -> None:
         """Remove a blob; that it isn't there is fine. Only for damaged ones and tests: prune (gc.py) is what frees space."""
         atomic.remove_if_there(self._layout.blob(digest))

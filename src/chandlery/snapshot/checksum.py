@@ -18,7 +18,7 @@ import stat as modes
 from chandlery.linux import xattr
 from chandlery.oci.digest import Digest, from_hex, hasher
 from chandlery.snapshot.selection import select
-from chandlery.snapshot.tree import Entry, check_depth, clean, lstat_beneath, open_directory, read_link, resolve
+from chandlery.snapshot.tree import Entry, check_depth, lstat_beneath, open_directory, read_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,12 +131,6 @@ class ViewTree:
 def digest_view(root: str, sources: tuple[str, ...], *, allows_wildcards: bool = True) -> Digest:
     """The digest of paths in a mounted view or plain directory, owners and all."""
     return digest_selection(ViewTree(root), sources, allows_wildcards=allows_wildcards)
-
-
-def digest_path(root: str, path: str) -> Digest:
-    """The digest of one path (a bind mount's source), links resolved inside the root; one that isn't there raises InputError."""
-    tree = ViewTree(root)
-    return digest_selection(tree, (resolve(tree, clean(path)),), allows_wildcards=False)
 
 
 def _hash_at(directory: int, name: str) -> bytes:

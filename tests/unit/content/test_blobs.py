@@ -114,15 +114,6 @@ def test_a_blob_too_large_for_memory_is_not_read_into_it(store):
     assert caught.value.code == "store.blob-too-large"
 
 
-def test_adopting_a_finished_file(store, session):
-    path = session.scratch_file("x")
-    with open(path, "wb") as file:
-        file.write(b"hello")
-    store.blobs.adopt(path, HELLO, session=session)
-    assert store.blobs.read(HELLO) == b"hello"
-    assert not os.path.exists(path)
-
-
 def test_deleting_is_idempotent(store):
     store.blobs.put(b"hello")
     store.blobs.delete(HELLO)

@@ -125,11 +125,6 @@ def union_of_lines(ours: bytes, theirs: bytes) -> bytes:
     return b"".join([line + b"\n" for line in sorted({*ours.splitlines(), *theirs.splitlines()}) if line])
 
 
-def up_to(path: str, count: int) -> str:
-    """The first `count` parts of a path."""
-    return "/".join(path.split("/")[:count])
-
-
 def after(parts: list[str], *names: str) -> int:
     """The index just behind a run of directory names in a path; -1 if it has none. The last part is no directory."""
     for start in range(len(parts) - len(names)):
