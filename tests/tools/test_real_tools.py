@@ -96,9 +96,9 @@ class Cargo:
 
 
 TOOLS = {
-    Maven: ["", ".m2", ".m2/repository"],
+    Maven: [".m2/repository"],
     Npm: ["", ".npm"],
-    Go: ["go", "go/pkg/mod"],
+    Go: ["go"],
     Cargo: ["", ".cargo", ".cargo/registry"],
 }
 
