@@ -19,6 +19,10 @@ class Share:
         self.directory = directory
         self.turn = 0
         directory.mkdir()
+        # a disk that is nearly full must not take away what the next build is to find
+        config = builder.directory / "roomy.toml"
+        config.write_text('[prune]\nmax-used-space = "100GB"\n')
+        builder.env["CHANDLERY_CONFIG"] = str(config)
 
     def run(self, command, *arguments, machine="a", kind="tar", env=None, dockerfile=STEP):
         self.turn += 1

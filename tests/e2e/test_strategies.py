@@ -43,8 +43,12 @@ class Team:
         (commands / "mvn").symlink_to(STAND_IN)
         (commands / "chandlery").write_text(f'#!/bin/sh\nexec {sys.executable} -m chandlery "$@"\n')
         (commands / "chandlery").chmod(0o755)
+        # a disk that is nearly full must not take away what the next build is to find
+        config = directory / "roomy.toml"
+        config.write_text('[prune]\nmax-used-space = "100GB"\n')
         self.env = {
-            "PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(directory), "CHANDLERY_CONFIG": "/none", "CHANDLERY_NETWORK": "none", "PYTHONPATH": SOURCES,
+            "PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(directory), "CHANDLERY_CONFIG": str(config), "CHANDLERY_NETWORK": "none",
+            "PYTHONPATH": SOURCES,
             "BASE": "stand-in", "IMAGE": "built", "APP": str(self.project), "SHARE": str(directory / "share"), "REGISTRY": host,
             "STAND_IN_REPOSITORY": str(repository),
         }  # fmt: skip

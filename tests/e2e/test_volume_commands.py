@@ -1,7 +1,7 @@
 """`chandlery volume`: what one sees of cache volumes, and what one may take out of them."""
 
 import json
-import time
+import socket
 
 import pytest
 
@@ -148,19 +148,20 @@ def test_trim_takes_what_nobody_read_and_leaves_what_was_read(filled):
 
 def test_a_build_beside_a_trim_sees_what_it_began_with_and_keeps_what_it_adds(filled):
     age(filled, 40)
-    running = filled.start("FROM busybox\nRUN --mount=type=cache,target=/c sleep 2; cat /c/org/b/b.jar > /dev/null && echo new > /c/org/b/new\n")
-    try:
-        deadline = time.monotonic() + 20
-        while not any(filled.store.glob("builds/*/v*")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        done = filled.run("volume", "trim", "/c", "--unused-for", "30d")
-        assert done.returncode == 0, done.stderr
-        assert "removed 3 files" in done.stdout
-        _, errors = running.communicate(timeout=50)
-        assert running.returncode == 0, errors
-    finally:
-        running.kill()
-        running.wait()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(50)
+        waits = f"nc 127.0.0.1 {server.getsockname()[1]} < /dev/null; cat /c/org/b/b.jar > /dev/null && echo new > /c/org/b/new"
+        with filled.start(f"FROM busybox\nRUN --mount=type=cache,target=/c {waits}\n", "--network=host") as running:
+            try:
+                step, _ = server.accept()
+                with step:
+                    done = filled.run("volume", "trim", "/c", "--unused-for", "30d")
+                _, errors = running.communicate(timeout=50)
+            finally:
+                running.kill()
+    assert done.returncode == 0, done.stderr
+    assert "removed 3 files" in done.stdout
+    assert running.returncode == 0, errors
     files = {entry["path"] for entry in told(filled, "show", "/c", "--files") if entry["type"] == "file"}
     assert files == {"org/b/new"}
 

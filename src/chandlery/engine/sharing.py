@@ -248,11 +248,17 @@ class Sharing:
 
     # the end
 
+    def _leave_alone_what_is_away(self) -> None:
+        target, marks = self._target(), self._marks()
+        if self._look_ups is not None and target is not None and marks is not None and self._look_ups.is_unreachable(target):
+            marks.note_away(UNREACHABLE_S)
+
     def finish(self, timeout_s: float | None) -> CacheReport:
         """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
         report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
         if self._earlier is not None:
             self._earlier.finish()
+        self._leave_alone_what_is_away()
         if self._publisher is not None:
             published = self._publisher.finish(timeout_s)
             if published.why and (marks := self._marks()) is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chandlery.volume.volumes import Volumes
 
 _MACHINE_SCOPE = "machine"
+_MACHINES_OWN = "the volume belongs to this machine alone"
 
 
 class Shared:
@@ -136,10 +137,13 @@ class Published:
         self.why_not, self._is_failure = why, True
 
     def text(self) -> str:
+        """Behind what was done: "; published", or why not; nothing for a volume that nobody else knows."""
         if not self.why_not:
-            return "published"
+            return "; published"
+        if self.why_not == _MACHINES_OWN:
+            return ""
         later = "; the next build here that shares the volume publishes it" if self._is_failure else ""
-        return f"not published: {self.why_not}{later}"
+        return f"; not published: {self.why_not}{later}"
 
     @property
     def exit_status(self) -> int:
@@ -174,7 +178,7 @@ def _is_of_machine(key: "VolumeKey") -> bool:
 
 def _why_not(key: "VolumeKey", arguments: "Arguments", settings: "Settings") -> str:
     if _is_of_machine(key):
-        return "the volume belongs to this machine alone"
+        return _MACHINES_OWN
     try:
         need_remote(arguments, settings)
     except RequestError as failure:

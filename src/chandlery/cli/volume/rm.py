@@ -45,7 +45,7 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
             _check(opened, key, path)
             removed.append(opened.volumes.remove_path(key, path))
         opened.volumes.free()
-    text = f"Removed {shown(path)} from {key.scope}:{key.name}, {count_text(removed[0].files, 'file')}, {size_text(removed[0].size_bytes)}; {outcome.text()}"
+    text = f"Removed {shown(path)} from {key.scope}:{key.name}, {count_text(removed[0].files, 'file')}, {size_text(removed[0].size_bytes)}{outcome.text()}"
     document = name | {"path": path, "files": removed[0].files, "size": removed[0].size_bytes, "not_published": outcome.why_not}
     print(json.dumps(document) if arguments.format == "json" else text)
     return outcome.exit_status

@@ -25,9 +25,10 @@ _SHOWN_STEPS = 10
 
 @value
 class Writer:
-    """What one store's steps wrote of what the volume shows."""
+    """What one store's steps wrote of what the volume shows; `scope` is the scope that alone may see it, "" where everybody may who reads the volume."""
 
     slot: str
+    scope: str
     files: int
     size_bytes: int
     is_here: bool
@@ -74,13 +75,22 @@ def _would_trim(opened: Opened, key: "VolumeKey", unused_s: float) -> "TrimPlan"
 def _writers(opened: Opened, key: "VolumeKey", entries: "list[Entry]") -> list[Writer]:
     """Who wrote what, most bytes first."""
     own = next((row.head.slot for row in opened.volumes.rows() if row.key == key and row.instance == 0), "")
-    totals: dict[str, tuple[int, int]] = {}
+    totals: dict[tuple[str, str], tuple[int, int]] = {}
     for entry in entries:
         if not entry.is_directory:
-            files, size = totals.get(entry.version.slot, (0, 0))
-            totals[entry.version.slot] = files + 1, size + entry.size
-    made = [Writer(slot, files, size, slot == own) for slot, (files, size) in totals.items()]
-    return sorted(made, key=lambda writer: (-writer.size_bytes, writer.slot))
+            by = entry.version.slot, entry.only_in
+            files, size = totals.get(by, (0, 0))
+            totals[by] = files + 1, size + entry.size
+    made = [Writer(slot, scope, files, size, slot == own) for (slot, scope), (files, size) in totals.items()]
+    return sorted(made, key=lambda writer: (-writer.size_bytes, writer.slot, writer.scope))
+
+
+def _since(slot: str) -> str:
+    """The first day of the week in which a store drew the name under which it writes ("w2026-48-..."), "" if it doesn't tell."""
+    try:
+        return time.strftime("%Y-%m-%d", time.strptime(f"{slot[:8]} 1", "w%G-%V %u"))
+    except ValueError:
+        return ""
 
 
 def _as_object(volume: "VolumeListing", entries: "list[Entry]", writers: list[Writer], uses: "tuple[StepUse, ...]", plan: "TrimPlan") -> "dict[str, object]":
@@ -91,10 +101,14 @@ def _as_object(volume: "VolumeListing", entries: "list[Entry]", writers: list[Wr
     return as_object(volume, len(files), uses[-_SHOWN_STEPS:]) | {
         "size": sum(entry.size for entry in files),
         "layers": len(volume.directories),
-        "by": [{"slot": writer.slot, "files": writer.files, "size": writer.size_bytes, "here": writer.is_here} for writer in writers],
+        "by": [
+            {"slot": writer.slot, "since": _since(writer.slot), "only_in": writer.scope, "files": writer.files, "size": writer.size_bytes,
+             "here": writer.is_here}
+            for writer in writers
+        ],
         "history": [history.as_object(use) for use in uses],
         "trim": {"paths": list(plan.paths), "files": plan.files, "size": plan.size_bytes},
-    }
+    }  # fmt: skip
 
 
 def _print_files(entries: "list[Entry]", *, is_json: bool) -> int:
@@ -120,8 +134,12 @@ def _print(volume: "VolumeListing", instances: "list[VolumeListing]", entries: "
         if other is not volume:
             print(f"Also a {kind_of(other)} instance, id {other.id}, {size_text(other.size_bytes)}, last used {age_text(now - other.last_used_at)}")
     if writers:
-        rows = [(writer.slot + (" (this machine)" if writer.is_here else ""), str(writer.files), size_text(writer.size_bytes)) for writer in writers]
-        print("\n" + table(("WRITTEN BY", "FILES", "SIZE"), rows))
+        rows = [
+            (writer.slot + (" (this machine)" if writer.is_here else ""), _since(writer.slot) or "-", shown(writer.scope) or "all", str(writer.files),
+             size_text(writer.size_bytes))
+            for writer in writers
+        ]  # fmt: skip
+        print("\n" + table(("WRITTEN BY", "SINCE WEEK OF", "FOR SCOPE", "FILES", "SIZE"), rows))
     if uses:
         print("\n" + table(("STEP", "WHEN", "SERVED", "FETCHED", "ADDED"), [_use_row(use, now) for use in uses[-_SHOWN_STEPS:]]))
     print()

@@ -74,9 +74,6 @@ def _print(key: "VolumeKey", plan: "TrimPlan", arguments: "Arguments", outcome: 
                           "paths": list(plan.paths), "dry_run": arguments.dry_run, "not_published": why_not}))  # fmt: skip
         return
     word = "would remove" if arguments.dry_run else "removed"
-    print(
-        f"{key.scope}:{key.name}: {word} {count_text(plan.files, 'file')}, {size_text(plan.size_bytes)}"
-        + (f"; {outcome.text()}" if outcome is not None else "")
-    )
+    print(f"{key.scope}:{key.name}: {word} {count_text(plan.files, 'file')}, {size_text(plan.size_bytes)}" + (outcome.text() if outcome is not None else ""))
     if arguments.verbose:
         print("".join(f"  {shown(path)}\n" for path in plan.paths), end="")
