@@ -68,8 +68,17 @@ class DirectoryRemote:
             code = "registry.short-body" if done < blob.size_bytes else "registry.long-body"
             raise LyingRegistry(f"blob {blob.digest} of {self.name} has another size than its entry says", code=code)
 
-    def put_blob(self, scope: str, blob: "Descriptor", open_blob: "Callable[[], Readable]", *, is_damaged: bool, from_scope: str = "") -> int:
-        del scope, from_scope
+    def put_blob(
+        self,
+        scope: str,
+        blob: "Descriptor",
+        open_blob: "Callable[[], Readable]",
+        *,
+        is_damaged: bool,
+        from_scope: str = "",
+        pushed_to: tuple[tuple[str, str], ...] = (),
+    ) -> int:
+        del scope, from_scope, pushed_to
         path = self._blob(blob.digest)
         try:
             if not is_damaged and os.path.exists(path) and os.path.getsize(path) == blob.size_bytes:

@@ -53,13 +53,15 @@ class Base:
 @value
 class Offer:
     """A record to be shared under its key and, `by_content`, under others that stand for it. `replaces`: the entry that is there is known
-    to be broken or too old. `is_earlier`: the step is not of this build, which doesn't wait for it as long as the remote hasn't answered."""
+    to be broken or too old. `is_earlier`: the step is not of this build, which doesn't wait for it as long as the remote hasn't answered. `pushed_to` are
+    (registry, repository) that have the blobs already."""
 
     record: StepRecord
     base: Base
     by_content: tuple[StepRecord, ...] = ()
     replaces: bool = False
     is_earlier: bool = False
+    pushed_to: tuple[tuple[str, str], ...] = ()
 
 
 @value
@@ -211,7 +213,7 @@ class Publisher:
         if not missing:
             self._note(tuple(item.key for item in items))
             return
-        layers = tuple(self._layer(layer, is_base=at < len(offer.base.diff_ids)) for at, layer in enumerate(record.result.layers))
+        layers = tuple(self._layer(layer, offer, is_base=at < len(offer.base.diff_ids)) for at, layer in enumerate(record.result.layers))
         entry = Entry(
             record.key, self._scope, record.document, record.op_digest, layers, record.name, offer.base.reference, offer.base.digest,
             record.created_at_s, record.duration_s, record.size_bytes, record.observed, self._writer,
@@ -225,16 +227,16 @@ class Publisher:
         with self._changed:
             self._done += 1
 
-    def _layer(self, layer: "LayerRef", *, is_base: bool) -> SharedLayer:
+    def _layer(self, layer: "LayerRef", offer: Offer, *, is_base: bool) -> SharedLayer:
         if is_base:
             return SharedLayer(Digest(layer.diff_id), None, layer.created, layer.created_by)
         source = self._layers.source(layer.diff_id) if layer.diff_id else None
         diff_id, blob = (Digest(layer.diff_id), source.blob) if source is not None else self._layers.packed(layer)
         from_scope = source.scope if source is not None and source.remote == self._remote.name else ""
-        self._put_blob(blob, from_scope)
+        self._put_blob(blob, from_scope, offer.pushed_to)
         return SharedLayer(diff_id, blob, layer.created, layer.created_by)
 
-    def _put_blob(self, blob: "Descriptor", from_scope: str) -> None:
+    def _put_blob(self, blob: "Descriptor", from_scope: str, pushed_to: tuple[tuple[str, str], ...]) -> None:
         import threading
 
         with self._changed:
@@ -243,7 +245,8 @@ class Publisher:
             if blob.digest in self._there:
                 return
             is_damaged = self._is_lost(blob.digest)
-            moved = self._remote.put_blob(self._scope, blob, lambda: self._layers.open_blob(blob), is_damaged=is_damaged, from_scope=from_scope)
+            opened = lambda: self._layers.open_blob(blob)  # noqa: E731
+            moved = self._remote.put_blob(self._scope, blob, opened, is_damaged=is_damaged, from_scope=from_scope, pushed_to=pushed_to)
             self._there.add(blob.digest)
         with self._changed:
             self._bytes += moved

@@ -32,8 +32,18 @@ if TYPE_CHECKING:
         def read_blob(self, scope: str, blob: Descriptor) -> Iterator[bytes]:
             """A blob's bytes, of the promised length; the caller checks the digest."""
 
-        def put_blob(self, scope: str, blob: Descriptor, open_blob: Callable[[], Readable], *, is_damaged: bool, from_scope: str = "") -> int:
-            """Make a blob be there; the bytes that this moved. `is_damaged`: the one that is there is known to be bad. `from_scope` has it as well."""
+        def put_blob(
+            self,
+            scope: str,
+            blob: Descriptor,
+            open_blob: Callable[[], Readable],
+            *,
+            is_damaged: bool,
+            from_scope: str = "",
+            pushed_to: tuple[tuple[str, str], ...] = (),
+        ) -> int:
+            """Make a blob be there; the bytes that this moved. `is_damaged`: the one that is there is known to be bad. `from_scope` has it as well, and so
+            have the (registry, repository) of `pushed_to`."""
 
         def put_entry(self, scope: str, entry: Entry, raw: bytes, *, replaces: bool) -> None: ...
 

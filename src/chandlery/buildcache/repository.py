@@ -68,11 +68,21 @@ class RegistryRemote:
     def read_blob(self, scope: str, blob: Descriptor) -> "Iterator[bytes]":
         return self._client("moving").read_blob(self._address.reference(scope), blob, is_hashed_by_caller=True)
 
-    def put_blob(self, scope: str, blob: Descriptor, open_blob: "Callable[[], Readable]", *, is_damaged: bool, from_scope: str = "") -> int:
+    def put_blob(
+        self,
+        scope: str,
+        blob: Descriptor,
+        open_blob: "Callable[[], Readable]",
+        *,
+        is_damaged: bool,
+        from_scope: str = "",
+        pushed_to: tuple[tuple[str, str], ...] = (),
+    ) -> int:
         reference, client = self._address.reference(scope), self._client("moving")
         if not is_damaged and client.has_blob(reference, blob.digest):
             return 0
         source = self._address.reference(from_scope).repository if from_scope else ""
+        source = source or next((repository for registry, repository in pushed_to if registry == reference.registry), "")
         begun = client.begin_upload(reference, mount=(blob.digest, source) if source not in ("", reference.repository) else None)
         if not begun.location:
             return 0

@@ -76,6 +76,7 @@ class Exports:
         self._client = client
         self._origins = origins
         self.made: list[Exported] = []
+        self.pushed: list[Reference] = []
 
     def name(self, output: int) -> str:
         chosen = self._outputs[output]
@@ -200,6 +201,7 @@ class Exports:
                 on_progress=report,
             )
             step.moved(receipt.bytes_moved)
+            self.pushed.append(name)
         return _exported(image, names)
 
     def _keep(self, image: Image, names: tuple[Reference, ...]) -> None:

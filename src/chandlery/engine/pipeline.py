@@ -137,7 +137,7 @@ class _Build:
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
             pack=lambda layer: self._packed(unstopped, layer), limits=limits, db=tools.store.db,
-            imports=caches.imports() if caches is not None else None,
+            imports=caches.imports() if caches is not None else None, is_pushed=any(output.is_set("push") for output in self._outputs),
         )  # fmt: skip
         workshop = Workshop(
             self._request, tools, forms, contexts, records, created_s=epoch_s, warn=self._warn_of_volume, networks_early=_has_isolated_steps(graph)
@@ -166,6 +166,7 @@ class _Build:
                 graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown,
                 volatility=volatility, sharing=sharing, expect=workshop.expect if sharing.is_on else None,
             ).run()  # fmt: skip
+            sharing.settle(tuple([(name.registry, name.repository) for name in exports.pushed]))
             if caches is not None:
                 caches.export(forms, lambda vertex: _recorded(vertex, solver, records, sharing), origins)
         contexts.save()

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from chandlery.buildcache.entry import Expected
     from chandlery.buildcache.imports import Imports
     from chandlery.buildcache.look_ups import Found, LookUps
-    from chandlery.buildcache.publisher import Base, Publisher
+    from chandlery.buildcache.publisher import Base, Offer, Publisher
     from chandlery.buildcache.remote import StepRemote
     from chandlery.buildcache.shared_marks import SharedMarks
     from chandlery.content.blobs import VerifiedReader
     from chandlery.engine.earlier_steps import EarlierSteps
+    from chandlery.engine.publishing import Moment
     from chandlery.oci.descriptor import Descriptor
     from chandlery.snapshot.state import LayerRef
 
@@ -44,7 +45,8 @@ UNREACHABLE_S, AWAY_S, DENIED_S = 600.0, 60.0, 86400.0
 
 
 class Sharing:
-    """For one build. `fresh(vertex)`: the vertex isn't to be answered from records; `pack(layer)` makes a step's layer a blob."""
+    """For one build. `fresh(vertex)`: the vertex isn't to be answered from records; `pack(layer)` makes a step's layer a blob; `is_pushed`: the build pushes
+    its image."""
 
     def __init__(
         self,
@@ -61,7 +63,9 @@ class Sharing:
         limits: AgeLimits = NO_LIMITS,
         db: Database,
         imports: "Imports | None" = None,
+        is_pushed: bool = False,
     ) -> None:
+        self._is_pushed = is_pushed
         self.layers = layers
         self._imports = imports
         self._remotes = remotes
@@ -80,6 +84,7 @@ class Sharing:
         self._publisher: Publisher | None = None
         self._lock = allocate_lock()
         self._held_back: list[str] = []
+        self._later: list[tuple[Moment, Offer]] = []
 
     @property
     def is_on(self) -> bool:
@@ -194,12 +199,32 @@ class Sharing:
             self._held_back += [] if is_earlier else [record.name]
             return
         from chandlery.buildcache.publisher import Offer
+        from chandlery.engine.publishing import Moment, moment_of
 
         base, height = self._base(vertex)
         if len(record.result.layers) != len(base.diff_ids) + height:
             return
         replaces = self._look_ups is not None and (record.key in self._look_ups.replaceable or self._is_broken(self._look_ups.known(record.key)))
-        self._publishing(target).offer(Offer(record, base, by_content, replaces, is_earlier))
+        offer = Offer(record, base, by_content, replaces, is_earlier)
+        # what was asked for again is worth sharing, whatever it is
+        moment = Moment.NOW if is_earlier else moment_of(self._graph, vertex, is_pushed=self._is_pushed)
+        if moment is Moment.NOW:
+            self._offer_now(offer)
+        else:
+            self._later.append((moment, offer))
+
+    def settle(self, pushed_to: tuple[tuple[str, str], ...]) -> None:
+        """The outputs are made, and their layers in the repositories `pushed_to`: what waited for that goes out, and what a failure would have
+        needed doesn't. Where this isn't called, everything goes out at the end."""
+        self._later, waited = [], self._later
+        for moment, offer in waited:
+            if moment.is_certain:
+                self._offer_now(replace(offer, pushed_to=pushed_to))
+
+    def _offer_now(self, offer: "Offer") -> None:
+        target = self._target()
+        assert target is not None
+        self._publishing(target).offer(offer)
 
     def _target(self) -> "StepRemote | None":
         return next((remote for remote in self._remotes if remote.is_writable), None)
@@ -255,6 +280,8 @@ class Sharing:
 
     def finish(self, timeout_s: float | None) -> CacheReport:
         """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
+        for _, offer in self._later:
+            self._offer_now(offer)
         report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
         if self._earlier is not None:
             self._earlier.finish()
