@@ -37,14 +37,17 @@ def main() -> int:
         print(f"{name} can't take part: its builder is not installed")
     network.prepare()
     work = Path(tempfile.mkdtemp(prefix="run-", dir=fixtures.FARM))
+    built: list[run.Built] = []
     try:
         with servers.running(work, ground.registry, ground.central, chosen.rtt_s) as running:
-            built = run.Farm(chosen, running, taking_part, ground, work).run()
+            run.Farm(chosen, running, taking_part, ground, work, built).run()
     finally:
         if not os.environ.get("FARM_KEEP"):
             shutil.rmtree(work, ignore_errors=True)
-    _save(built)
-    report.show(built, chosen)
+        # a run that was stopped has measured something, too
+        if built:
+            _save(built)
+            report.show(built, chosen)
     if chosen.keep:
         _document(built, chosen)
     return 1 if any(item.failure for item in built) else 0

@@ -36,7 +36,9 @@ class Built(NamedTuple):
 
 
 class Farm:
-    def __init__(self, options: Options, servers: Servers, chosen: list[Strategy], ground: Ground, work: Path) -> None:
+    """`built` takes the results as they come."""
+
+    def __init__(self, options: Options, servers: Servers, chosen: list[Strategy], ground: Ground, work: Path, built: list[Built]) -> None:
         self._options = options
         self._servers = servers
         self._strategies = chosen
@@ -46,7 +48,7 @@ class Farm:
         self._numbers = iter(range(1, 250))
         self._base = set(servers.blobs.of("base"))
         self._machines: dict[int, network.Machine] = {}
-        self.built: list[Built] = []
+        self.built = built
 
     def run(self) -> list[Built]:
         with contextlib.ExitStack() as stack:
