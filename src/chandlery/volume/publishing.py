@@ -4,6 +4,8 @@ A pack of it is stored, then a head under a name that nobody used before, which 
 afterwards, each only if it still is what was read. Whoever is killed in between has shown nothing, or left a head that the next one absorbs. No lock is held.
 """
 
+from functools import reduce
+
 from chandlery.content.race import reach
 from chandlery.errors import ChandleryError, NotFound, RegistryError, StoreError
 from chandlery.values import replace, value
@@ -152,21 +154,20 @@ class _Publication:
         if not (chosen or self._lost or self._tombstones != self._seen.head.tombstones):
             return PublishReport(seen=self._seen)
         victims = self._victims(sum(entry.size for entry, _ in chosen.values()))
-        by = VersionVector(tuple([(slot, count) for slot, count in self._row.head.vector.seen if count > self._covered.count(slot)]))
+        own = VersionVector(tuple([(slot, count) for slot, count in self._row.head.vector.seen if count > self._covered.count(slot)]))
         path = f"{self._session.scratch('p')}/pack"
         writer = Writer(path, forbidden)
         try:
             files = self._write(writer, chosen, victims)
             if torn := {unit for left in writer.left_out if (unit := known.unit_of(left))}:
                 writer.leave_out(lambda other: known.unit_of(other) in torn)
-            for reader in victims:
-                by = by.joined(reader.ref.by)
+            by = reduce(VersionVector.joined, [reader.ref.by for reader in victims], own)
             made = replace(writer.finish(by), replaces=compaction.replaced(victims)) if chosen or victims else None
         finally:
             writer.close()
         self._objects.record()
         kept = tuple([item for item in self._packs if all(item is not reader.ref for reader in victims)])
-        seen = self._show(path, kept, made)
+        seen = self._show(path, kept, made, own)
         return PublishReport(files - len(writer.left_out), made.size_bytes if made else 0, tuple(writer.left_out), seen)
 
     def _beyond(self, vector: VersionVector) -> dict[str, tuple[Entry, str]]:
@@ -226,14 +227,13 @@ class _Publication:
             self._objects.share(file, named)
         return 1
 
-    def _show(self, path: str, kept: tuple[PackRef, ...], made: PackRef | None) -> Seen:
+    def _show(self, path: str, kept: tuple[PackRef, ...], made: PackRef | None, own: VersionVector) -> Seen:
         if made is not None:
             self._remote.put_blob(path, made.digest, made.size_bytes)
             reach("volume.blob-published")
         named = (*kept, made) if made is not None else kept
-        vector = self._there
-        for item in named:
-            vector = vector.joined(item.by)
+        # not what the packs say: of a writer of whom one pack was lost, others may be left, and who has all of it must see that it is lacking
+        vector = self._there.joined(own)
         absorbed = (*self._seen.names, *self._seen.leftovers)
         after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]))
         name = self._remote.put_head(remote_head.fresh_head_name(self._seen), remote_head.encode(after), [(item.digest, item.size_bytes) for item in named])
