@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bench.farm import history, strategies
 
-SCHEDULES = ("fresh", "random", "aged")
+SCHEDULES = ("fresh", "random")
 _DEFAULT_STRATEGIES = ("ours", "bk-mount", "bk-split", "bk-copy")
 
 
@@ -34,7 +34,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Options:
     chosen = Options(
         commits=int(get("FARM_COMMITS", "7")),
         strategies=_names("FARM_STRATEGIES", get("FARM_STRATEGIES", ""), _DEFAULT_STRATEGIES, strategies.known()),
-        schedules=_names("FARM_SCHEDULES", get("FARM_SCHEDULES", ""), SCHEDULES[:2], SCHEDULES),
+        schedules=_names("FARM_SCHEDULES", get("FARM_SCHEDULES", ""), SCHEDULES, SCHEDULES),
         link=get("FARM_LINK", "1gbit"),
         rtt_s=float(get("FARM_RTT", "10")) / 1000,
         seed=int(get("FARM_SEED", "1")),
