@@ -10,7 +10,7 @@ from _thread import allocate_lock
 
 from chandlery.buildcache.entry import MAX_BYTES
 from chandlery.buildcache.remote import entry_name
-from chandlery.errors import LyingRegistry, NotFound
+from chandlery.errors import LyingRegistry, NotFound, RegistryError
 from chandlery.oci import descriptor as descriptors
 from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
@@ -33,6 +33,7 @@ KEY_ANNOTATION = "chandlery.step.key"
 ENTRY_ANNOTATION = "chandlery.step.entry"
 TAG_PREFIX = "s1-"
 _EMPTY = b"{}"
+_PUTS = 3
 _CONFIG = Descriptor(types.OCI_EMPTY, sha256(_EMPTY), len(_EMPTY))
 
 
@@ -46,6 +47,8 @@ class RegistryRemote:
         self._make = {"asking": asking, "moving": moving}
         self._made: dict[str, RegistryClient] = {}
         self._lock = allocate_lock()
+        self._config_lock = allocate_lock()
+        self._with_config: set[str] = set()
 
     def find(self, scope: str, key: Digest) -> bytes | None:
         try:
@@ -95,9 +98,23 @@ class RegistryRemote:
         reference, client = self._tagged(scope, entry.key), self._client("moving")
         if not replaces and client.head_at_registry(reference) is not None:
             return
-        if not client.has_blob(reference, _CONFIG.digest):
-            client.upload_blob(reference, _CONFIG, lambda: BytesIO(_EMPTY))
-        client.put_manifest(reference, reference.tag, _manifest(entry, raw))
+        # entries are put side by side: one of them brings what they all name
+        with self._config_lock:
+            if reference.repository not in self._with_config:
+                if not client.has_blob(reference, _CONFIG.digest):
+                    client.upload_blob(reference, _CONFIG, lambda: BytesIO(_EMPTY))
+                self._with_config.add(reference.repository)
+        made = _manifest(entry, raw)
+        for attempt in range(1, _PUTS):
+            try:
+                client.put_manifest(reference, reference.tag, made)
+                return
+            except RegistryError as refused:
+                # docker-registry knows a blob not for a moment while another machine uploads it again
+                if "BLOB_UNKNOWN" not in str(refused):
+                    raise
+                client.http.back_off(attempt)
+        client.put_manifest(reference, reference.tag, made)
 
     def repository(self, scope: str) -> tuple[str, str]:
         reference = self._address.reference(scope)
