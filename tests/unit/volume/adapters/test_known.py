@@ -172,7 +172,7 @@ INDEXES = {
     "g/a/1-SNAPSHOT/maven-metadata-x.xml": [b"<metadata><lastUpdated>%d</lastUpdated></metadata>" % day for day in (2, 3, 1)],
     "_cacache/index-v5/aa/bb/cc": [line("a", 3), line("a", 1) + line("b", 2), line("b", 5, "sha512-y") + line("a", 3)],
     "cache/download/example.com/m/@v/list": [b"v1.0.0\nv1.1.0\n", b"v1.1.0\nv1.2.0\n", b"v0.9.0\n"],
-    "pkg/sumdb/sum.golang.org/latest": TREE_HEADS,
+    "pkg/sumdb/sum.example/latest": TREE_HEADS,
     "registry/index/i/.cache/se/rd/serde": CRATES,
 }
 
