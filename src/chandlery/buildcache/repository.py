@@ -10,7 +10,7 @@ from _thread import allocate_lock
 
 from chandlery.buildcache.entry import MAX_BYTES
 from chandlery.buildcache.remote import entry_name
-from chandlery.errors import LyingRegistry, NotFound, RegistryError
+from chandlery.errors import LyingRegistry, NotFound
 from chandlery.oci import descriptor as descriptors
 from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
@@ -33,7 +33,6 @@ KEY_ANNOTATION = "chandlery.step.key"
 ENTRY_ANNOTATION = "chandlery.step.entry"
 TAG_PREFIX = "s1-"
 _EMPTY = b"{}"
-_PUTS = 3
 _CONFIG = Descriptor(types.OCI_EMPTY, sha256(_EMPTY), len(_EMPTY))
 
 
@@ -104,17 +103,7 @@ class RegistryRemote:
                 if not client.has_blob(reference, _CONFIG.digest):
                     client.upload_blob(reference, _CONFIG, lambda: BytesIO(_EMPTY))
                 self._with_config.add(reference.repository)
-        made = _manifest(entry, raw)
-        for attempt in range(1, _PUTS):
-            try:
-                client.put_manifest(reference, reference.tag, made)
-                return
-            except RegistryError as refused:
-                # docker-registry knows a blob not for a moment while another machine uploads it again
-                if "BLOB_UNKNOWN" not in str(refused):
-                    raise
-                client.http.back_off(attempt)
-        client.put_manifest(reference, reference.tag, made)
+        client.put_manifest(reference, reference.tag, _manifest(entry, raw))
 
     def repository(self, scope: str) -> tuple[str, str]:
         reference = self._address.reference(scope)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_TAGS_PAGES = 10_000
 MAX_IDLE_PAGES = 5
+_MANIFEST_PUTS = 3
 
 
 class RegistryClient:
@@ -150,7 +151,20 @@ class RegistryClient:
         return upload.stream(self, reference, chunks, on_bytes, digest_at_end)
 
     def put_manifest(self, reference: Reference, target: str, manifest: "Manifest | Index") -> Digest:
-        """Put a manifest or index under a tag or its digest; everything that it names must be there already."""
+        """Put a manifest or index under a tag or its digest; everything that it names must be there already.
+
+        docker-registry knows a blob not for a moment while somebody else uploads it again: a manifest that is refused for that is put again.
+        """
+        for attempt in range(1, _MANIFEST_PUTS):
+            try:
+                return self._put_manifest(reference, target, manifest)
+            except RegistryError as refused:
+                if "BLOB_UNKNOWN" not in str(refused):
+                    raise
+                self.http.back_off(attempt)
+        return self._put_manifest(reference, target, manifest)
+
+    def _put_manifest(self, reference: Reference, target: str, manifest: "Manifest | Index") -> Digest:
         at = self._endpoints.of_registry(reference.registry)
         doing = f"push of {reference.name}:{target}"
         headers = (("Content-Type", manifest.media_type),)

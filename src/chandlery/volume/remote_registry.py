@@ -35,9 +35,6 @@ MAX_HEAD_BYTES = 4 << 20
 _MAX_ANNOTATION_BYTES = 1 << 20
 
 
-_PUTS = 3
-
-
 class RegistryRemote:
     """One volume below the repository `base`, e.g. registry.lan/caches."""
 
@@ -75,14 +72,6 @@ class RegistryRemote:
         layers = tuple([Descriptor(PACK_TYPE, digest, size) for digest, size in blobs])
         annotations = {DOCUMENT: base64.b64encode(document).decode()} if is_small else None
         made = manifests.build_manifest(config=config, layers=layers, annotations=annotations)
-        for attempt in range(1, _PUTS):
-            try:
-                return HeadName(slot, str(self._client.put_manifest(self._at, slot, made)))
-            except RegistryError as refused:
-                # docker-registry knows a blob not for a moment while somebody else uploads it again, and every head has the same config
-                if "BLOB_UNKNOWN" not in str(refused):
-                    raise
-                self._client.http.back_off(attempt)
         return HeadName(slot, str(self._client.put_manifest(self._at, slot, made)))
 
     def delete_head(self, head: HeadName) -> bool:
