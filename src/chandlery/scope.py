@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MACHINE_SCOPE = "machine"
+"""Of volumes that are the machine's, whoever builds: where nothing is shared."""
 _MAX_FILE_BYTES = 1 << 20
 _USUAL_BRANCHES = (("", "main"), ("", "master"))
 

@@ -8,7 +8,7 @@ from _thread import allocate_lock
 
 from chandlery.engine.request import BuildRequest
 from chandlery.graph.op import ExecOp
-from chandlery.scope import Scopes
+from chandlery.scope import MACHINE_SCOPE, Scopes
 from chandlery.worker.step_mounts import VolumePolicy, volume_keys
 
 TYPE_CHECKING = False
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from chandlery.volume.key import VolumeKey
     from chandlery.volume.sharing import VolumeReport
     from chandlery.volume.volumes import Volumes
-
-MACHINE_SCOPE = "machine"
 
 
 def volume_scope(request: BuildRequest, scopes: Scopes) -> str:

@@ -227,7 +227,7 @@ class Workshop:
         request, tools = self._request, self._tools
         if not request.deps_caches:
             return None
-        from chandlery.engine.volume_use import MACHINE_SCOPE
+        from chandlery.scope import MACHINE_SCOPE
         from chandlery.volume.deps_cache import parse_all
         from chandlery.worker.deps_caches import ANY_SCOPE, DepsCaches, DepsPolicy
 

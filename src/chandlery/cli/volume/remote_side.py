@@ -6,6 +6,7 @@ import sys
 
 from chandlery.cli.settings import apply
 from chandlery.errors import RegistryError, RequestError
+from chandlery.scope import MACHINE_SCOPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from chandlery.volume.sharing import VolumeReport
     from chandlery.volume.volumes import Volumes
 
-_MACHINE_SCOPE = "machine"
 _MACHINES_OWN = "the volume belongs to this machine alone"
 
 
@@ -173,7 +173,7 @@ def is_shared(key: "VolumeKey", arguments: "Arguments", settings: "Settings") ->
 
 
 def _is_of_machine(key: "VolumeKey") -> bool:
-    return key.scope == _MACHINE_SCOPE or key.scope.startswith("local/")
+    return key.scope == MACHINE_SCOPE or key.scope.startswith("local/")
 
 
 def _why_not(key: "VolumeKey", arguments: "Arguments", settings: "Settings") -> str:
