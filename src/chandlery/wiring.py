@@ -1,4 +1,5 @@
-"""Constructs and connects: the only module that knows how the parts fit together. Nothing else makes a component for somebody else."""
+"""Constructs and connects: with wiring_caches.py, which makes what machines share, the only module that knows how the parts fit together. Nothing
+else makes a component for somebody else."""
 
 import os
 import time
@@ -20,14 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from chandlery.buildcache.address import RemoteAddress
-    from chandlery.buildcache.imported import ImportedCache
-    from chandlery.buildcache.inventory import Inventory
-    from chandlery.buildcache.remote import StepRemote
     from chandlery.content.gc import PruneReport
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
-    from chandlery.oci.platform import Platform
     from chandlery.registry.client import RegistryClient
     from chandlery.registry.settings import RegistrySettings
     from chandlery.runtime.ca_certs import CaCertificates
@@ -35,12 +31,9 @@ if TYPE_CHECKING:
     from chandlery.runtime.protocol import Runtime
     from chandlery.scope import Scopes
     from chandlery.source.http import HttpSource
-    from chandlery.volume.sharing import VolumePlace, VolumeSharing
-    from chandlery.volume.size_limit import SizeLimit
-    from chandlery.volume.volumes import Volumes
+    from chandlery.wiring_caches import SharedCaches
 
     T = TypeVar("T")
-    Connect = Callable[[], RegistryClient]
 
 
 # the kernel writes what is dirty after 30 s (vm.dirty_expire_centisecs): waiting for that makes a syncfs cheap, off every build's path
@@ -48,7 +41,6 @@ SETTLED_S = 60.0
 # a syncfs waits for what anybody wrote: where that is much, a later build finds a better moment, for as long as this
 OVERDUE_S = 900.0
 CHEAP_SYNC_BYTES = 8 << 20
-_LARGEST_VOLUME = "20GB"
 
 
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
@@ -84,11 +76,8 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
     client = _once(lambda: connect(settings, should_stop=stop.is_set))
     images = ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink)
     images.watch(stop.is_set)
-    scopes = _scopes(settings, request or BuildRequest())
-    # look-ups and volumes' downloads give up soon, and end with the build; what is published needs patience, and a build that failed still publishes
-    asking, moving = _once(lambda: connect(settings, is_brief=True)), _once(lambda: connect(settings))
-    fetching = _once(lambda: connect(settings, is_brief=True, should_stop=stop.is_set))
-    places = _once(lambda: _volume_places(_addresses(settings, scopes, request), fetching, moving))
+    scopes = _scopes(settings, request)
+    caches = _once(lambda: _shared_caches(settings, store, scopes, request, stop))
     return Tools(
         store=store,
         session=session,
@@ -100,11 +89,9 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
         runtime=lambda directory: _runtime(settings, directory),
         mount_method=_once(lambda: _mount_method(settings, session)),
         network=_network,
-        volumes=lambda warn, secrets: volumes(
-            store, _volume_sharing(store, places(), scopes, warn, secrets), reads=scopes.reads, limit=_volume_limit(settings, warn)
-        ),
-        remotes=_once(lambda: _remotes(_addresses(settings, scopes, request), asking, moving)),
-        imports=lambda platform: _imports(settings, platform, request, asking, moving),
+        volumes=lambda warn, secrets: caches().volumes(warn, secrets),
+        remotes=lambda: caches().step_remotes() if request is not None and request.cache_remotes else (),
+        imports=lambda platform: caches().imported(platform),
         scopes=scopes,
         ca_certs=lambda chosen: _ca_certs(chosen, settings),
         clean=lambda: _clean(store),
@@ -128,72 +115,24 @@ def _obeying(settings: Settings, request: BuildRequest) -> BuildRequest:
     return replace(request, no_cache=True) if mode == "off" else request
 
 
-def _scopes(settings: Settings, request: BuildRequest) -> "Scopes":
+def _scopes(settings: Settings, request: BuildRequest | None) -> "Scopes":
     """The scopes of a build; found only where something is shared, since files are read for it."""
     from chandlery.scope import Scopes, find
 
-    if not request.cache_remotes and not request.cache_scope and not request.deps_caches:
+    if request is None or not (request.cache_remotes or request.cache_scope or request.deps_caches):
         return Scopes("", (), "nothing is shared", is_shared=False)
     return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
 
 
-def _addresses(settings: Settings, scopes: "Scopes", request: BuildRequest | None) -> "tuple[RemoteAddress, ...]":
-    """The shared caches of a build, in the order in which they are read; none for a scope that means nothing to other machines."""
-    mode = settings.environment.get("CHANDLERY_CACHE", "")
-    if request is None or not request.cache_remotes or not scopes.is_shared or mode in ("off", "local"):
-        return ()
-    from chandlery.buildcache import address as addresses
-    from chandlery.values import replace
+def _shared_caches(settings: Settings, store: Store, scopes: "Scopes", request: BuildRequest | None, stop: StopFlag) -> "SharedCaches":
+    from chandlery.wiring_caches import Clients, SharedCaches
 
-    parsed = tuple(map(addresses.parse, request.cache_remotes))
-    return tuple(replace(address, is_writable=mode == "rw") for address in parsed) if mode else parsed
-
-
-def _remotes(found: "tuple[RemoteAddress, ...]", asking: "Connect", moving: "Connect") -> "tuple[StepRemote, ...]":
-    """Where a build's steps are shared."""
-    if not found:
-        return ()
-    from chandlery.buildcache.directory import DirectoryRemote
-    from chandlery.buildcache.repository import RegistryRemote
-
-    made: list[StepRemote] = []
-    for address in found:
-        if address.is_directory:
-            made.append(DirectoryRemote(address.text, address.location, is_writable=address.is_writable))
-        else:
-            made.append(RegistryRemote(address, asking=asking, moving=moving))
-    return tuple(made)
-
-
-def inventory(settings: Settings, text: str, scope: str) -> "Inventory":
-    """What a shared cache holds, in one scope or in all; `text` as --cache-remote has it."""
-    from chandlery.buildcache import address as addresses
-    from chandlery.buildcache.directory_inventory import DirectoryInventory
-    from chandlery.buildcache.registry_inventory import RegistryInventory
-
-    address = addresses.parse(text)
-    if address.is_directory:
-        return DirectoryInventory(address.text, address.location, scope=scope)
-    return RegistryInventory(address, connect(settings), scope=scope)
-
-
-def _imports(settings: Settings, platform: "Platform", request: BuildRequest | None, asking: "Connect", moving: "Connect") -> "tuple[ImportedCache, ...]":
-    """The caches of --cache-from."""
-    if request is None or not request.cache_from or settings.environment.get("CHANDLERY_CACHE", "") in ("off", "local"):
-        return ()
-    from chandlery.buildcache.cache_place import LayoutPlace, RegistryPlace
-    from chandlery.buildcache.imported import ImportedCache
-    from chandlery.engine.request import CacheKind
-    from chandlery.oci import reference
-
-    made = []
-    for spec in request.cache_from:
-        if spec.kind is CacheKind.LOCAL:
-            made.append(ImportedCache(LayoutPlace(spec.name, spec.option("src"), spec.option("digest") or spec.option("tag", "latest")), platform))
-        else:
-            named = reference.parse(spec.option("ref"))
-            made.append(ImportedCache(RegistryPlace(spec.name, named, asking=asking, moving=moving), platform))
-    return tuple(made)
+    clients = Clients(
+        asking=_once(lambda: connect(settings, is_brief=True)),
+        fetching=_once(lambda: connect(settings, is_brief=True, should_stop=stop.is_set)),
+        moving=_once(lambda: connect(settings)),
+    )
+    return SharedCaches(settings, store, scopes, request, clients)
 
 
 def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False, is_brief: bool = False) -> "RegistryClient":
@@ -213,49 +152,6 @@ def registry_settings(settings: Settings) -> "RegistrySettings":
 
     found = from_environment(settings.environment, insecure=settings.insecure_registries, mirrors=settings.mirrors)
     return replace(found, certs_d=settings.certs_d) if settings.certs_d else found
-
-
-def volumes(store: Store, sharing: "VolumeSharing | None" = None, *, reads: tuple[str, ...] = (), limit: "SizeLimit | None" = None) -> "Volumes":
-    from chandlery.volume.volumes import Volumes
-
-    return Volumes(store, sharing, reads=reads, limit=limit)
-
-
-def _volume_limit(settings: Settings, warn: "Callable[[str], None]") -> "SizeLimit | None":
-    """How large a cache volume may be when a build ends."""
-    from chandlery.quantities import parse_size
-    from chandlery.volume.size_limit import SizeLimit
-
-    text = dict(settings.volumes).get("max-size", _LARGEST_VOLUME)
-    return SizeLimit(parse_size(text, "[volumes] max-size"), warn) if text != "off" else None
-
-
-def _volume_sharing(
-    store: Store, places: "tuple[VolumePlace, ...]", scopes: "Scopes", warn: "Callable[[str], None]", secrets: "Callable[[], tuple[bytes, ...]]"
-) -> "VolumeSharing | None":
-    """The remote side of a build's cache volumes; None where they stay on this machine."""
-    if not places:
-        return None
-    from chandlery.volume.sharing import VolumeSharing
-
-    return VolumeSharing(store, places, scopes, warn=warn, secrets=secrets)
-
-
-def _volume_places(found: "tuple[RemoteAddress, ...]", fetching: "Connect", moving: "Connect") -> "tuple[VolumePlace, ...]":
-    """Where a build's cache volumes are shared."""
-    if not found:
-        return ()
-    from chandlery.volume.remote_directory import DirectoryRemote
-    from chandlery.volume.remote_registry import RegistryRemote
-    from chandlery.volume.sharing import VolumePlace
-
-    def place(address: "RemoteAddress") -> VolumePlace:
-        if address.is_directory:
-            return VolumePlace(address.text, lambda key: DirectoryRemote(address.location, key), address.is_writable)
-        reading = lambda key: RegistryRemote(fetching(), address.reference(key.scope), key)  # noqa: E731
-        return VolumePlace(address.text, reading, address.is_writable, lambda key: RegistryRemote(moving(), address.reference(key.scope), key))
-
-    return tuple(map(place, found))
 
 
 def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -> None:

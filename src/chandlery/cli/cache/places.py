@@ -19,11 +19,12 @@ def add_place_arguments(parser: "Parser") -> None:
 
 def inventories(arguments: "Arguments", settings: "Settings") -> "tuple[Inventory, ...]":
     """What is looked after. Raises RequestError."""
-    from chandlery.wiring import inventory
+    from chandlery.wiring import connect
+    from chandlery.wiring_caches import inventory
 
     named = arguments.cache_remote or [text for key, text in settings.defaults("build") if key == "cache-remote"]
     if not named:
         hint = "give --cache-remote, or set CHANDLERY_CACHE_REMOTE"
         raise RequestError("no shared cache is named", code="request.no-cache-remote", hint=hint)
     chosen = apply(arguments, settings)
-    return tuple(inventory(chosen, text, arguments.cache_scope) for text in dict.fromkeys(named))
+    return tuple(inventory(text, arguments.cache_scope, lambda: connect(chosen)) for text in dict.fromkeys(named))
