@@ -5,7 +5,8 @@
   them, and what a step deletes is deleted for its own build only; the deleted paths are returned for that;
 * a file that was only chmodded, chowned or touched (overlay.metacopy) gets its content, a renamed directory (overlay.redirect) its
   files, both from the base, since neither means anything over another tree. They are copies: a link would be one inode at two paths of
-  one tree, which `cp -a` and `tar` take for a hard link;
+  one tree, which `cp -a` and `tar` take for a hard link. Only the kernel writes trusted.overlay.*; a step may write user.overlay.* itself, and would
+  choose the file of this machine that is copied (mounts with `userxattr` have neither redirects nor metacopies);
 * sockets, devices and pipes go, and the empty stubs on which we mounted something inside the volume.
 
 Names: https://docs.kernel.org/filesystems/overlayfs.html. Only the upper is walked, never the volume.
@@ -82,7 +83,7 @@ class _Walk:
         if _value(path, attributes, "opaque") == b"y":
             origin = None
             self._note_replaced(name, path, in_base)
-        elif redirect := _value(path, attributes, "redirect"):
+        elif redirect := _kernels(path, attributes, "redirect"):
             origin = _redirected(os.fsdecode(redirect), in_base)
             self._bring_in(path, origin)
         self._strip(path, attributes)
@@ -121,8 +122,8 @@ class _Walk:
             os.unlink(path)
             self.deleted.append(name)
             return
-        if _value(path, attributes, "metacopy") is not None:
-            redirect = _value(path, attributes, "redirect")
+        if _kernels(path, attributes, "metacopy") is not None:
+            redirect = _kernels(path, attributes, "redirect")
             origin = _redirected(os.fsdecode(redirect), in_base) if redirect else in_base
             path, found, attributes = self._with_content(path, origin, found, attributes)
         self._strip(path, attributes)
@@ -199,11 +200,15 @@ def _value(path: str, attributes: list[str], name: str) -> bytes | None:
     return None
 
 
+def _kernels(path: str, attributes: list[str], name: str) -> bytes | None:
+    """An overlayfs attribute in the form that a step can't write; None if it isn't there."""
+    return xattr.get(path, xattr.OVERLAY_PREFIXES[0] + name) if xattr.OVERLAY_PREFIXES[0] + name in attributes else None
+
+
 def _redirected(redirect: str, in_base: str | None) -> str | None:
-    """A redirect names a path from the overlay's root, or a sibling of the name it stands at."""
-    if redirect.startswith("/"):
-        return redirect.lstrip("/")
-    return None if in_base is None else nodes.below(os.path.dirname(in_base), redirect)
+    """A redirect names a path from the overlay's root, or a sibling of the name it stands at; one that leads out of the base stands for nothing."""
+    name = redirect.lstrip("/") if redirect.startswith("/") else None if in_base is None else nodes.below(os.path.dirname(in_base), redirect)
+    return None if name is None or any(part in ("", ".", "..") for part in name.split("/")) else name
 
 
 def _join(directory: str | None, name: str) -> str | None:

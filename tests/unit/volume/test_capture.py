@@ -1,4 +1,4 @@
-"""What is made of an overlay upper, in the form without privileges (user.overlay.*): the base decides what its marks mean."""
+"""What is made of an overlay upper: the base decides what its marks mean. Marks for files elsewhere count only in the form that needs privileges."""
 
 import os
 import stat
@@ -32,6 +32,14 @@ def whiteout(path):
         os.mknod(path, stat.S_IFCHR, 0)
     except PermissionError:
         pytest.skip("may not make a whiteout")
+
+
+def mark(path, name, value):
+    """As the kernel writes it, for uppers of mounts that follow it."""
+    try:
+        os.setxattr(path, f"trusted.overlay.{name}", value)
+    except OSError:
+        pytest.skip("may not write the attributes of an overlay")
 
 
 def test_additions_are_described_in_order_of_path(trees):
@@ -81,7 +89,7 @@ def test_a_metadata_only_file_gets_the_content_of_the_base_and_keeps_its_own_met
         file.truncate(7)
     os.chmod(upper / "a", 0o600)
     os.utime(upper / "a", ns=(5, 5))
-    os.setxattr(upper / "a", "user.overlay.metacopy", b"")
+    mark(upper / "a", "metacopy", b"")
     os.setxattr(upper / "a", "user.mine", b"kept")
     found = captured(trees)
     assert (upper / "a").read_text() == "content"
@@ -98,7 +106,7 @@ def test_a_renamed_directory_brings_what_it_still_shows(trees):
         (base / "old" / name).write_text(name)
     (upper / "new").mkdir()
     whiteout(upper / "new/gone")
-    os.setxattr(upper / "new", "user.overlay.redirect", b"/old")
+    mark(upper / "new", "redirect", b"/old")
     whiteout(upper / "old")
     found = captured(trees)
     assert [entry.path for entry in found.entries] == ["", "new", "new/kept", "new/sub", "new/sub/deep"]
@@ -110,11 +118,52 @@ def test_a_relative_redirect_inside_a_redirected_directory_is_resolved_where_the
     (base / "old/one").mkdir(parents=True)
     (base / "old/one/x").write_text("x")
     (upper / "new/two").mkdir(parents=True)
-    os.setxattr(upper / "new", "user.overlay.redirect", b"/old")
-    os.setxattr(upper / "new/two", "user.overlay.redirect", b"one")
+    mark(upper / "new", "redirect", b"/old")
+    mark(upper / "new/two", "redirect", b"one")
     whiteout(upper / "new/one")
     captured(trees)
     assert (upper / "new/two/x").read_text() == "x"
+
+
+@pytest.fixture
+def secret(trees):
+    """A file of the machine's beside the volume."""
+    (trees[0].parent / "secret").mkdir()
+    (trees[0].parent / "secret/key").write_text("private")
+    return trees[0].parent / "secret"
+
+
+LEADING_OUT = [b"/../secret", b"../secret", b"/./../secret", b"/..", b"..", b"/"]
+
+
+@pytest.mark.parametrize("redirect", [b"/old", *LEADING_OUT])
+def test_a_redirect_that_a_step_wrote_itself_brings_nothing(trees, secret, redirect):
+    base, upper = trees
+    (base / "old").mkdir()
+    (base / "old/x").write_text("x")
+    (upper / "d").mkdir()
+    os.setxattr(upper / "d", "user.overlay.redirect", redirect)
+    assert [entry.path for entry in captured(trees).entries] == ["", "d"]
+    assert os.listdir(upper / "d") == []
+    assert os.listxattr(upper / "d") == []
+
+
+@pytest.mark.parametrize("redirect", LEADING_OUT)
+def test_a_redirect_never_leads_out_of_the_base(trees, secret, redirect):
+    _, upper = trees
+    (upper / "d").mkdir()
+    mark(upper / "d", "redirect", redirect)
+    assert [entry.path for entry in captured(trees).entries] == ["", "d"]
+
+
+def test_a_metadata_only_file_that_a_step_made_itself_is_the_file_that_it_is(trees, secret):
+    _, upper = trees
+    (upper / "f").write_text("mine")
+    os.setxattr(upper / "f", "user.overlay.metacopy", b"")
+    os.setxattr(upper / "f", "user.overlay.redirect", b"/../secret/key")
+    assert [entry.path for entry in captured(trees).entries] == ["", "f"]
+    assert (upper / "f").read_text() == "mine"
+    assert os.listxattr(upper / "f") == []
 
 
 def test_names_of_one_inode_are_a_file_and_hard_links_to_it(trees):
