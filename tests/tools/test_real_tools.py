@@ -128,19 +128,6 @@ def test_each_of_three_writers_projects_builds_offline_on_a_machine_that_has_onl
         farm.step("d", kind.offline, cwd=directory, offline=True)
 
 
-@pytest.mark.parametrize("farm", [".cache/pip"], indirect=True)
-def test_pip_takes_what_another_machine_fetched_from_its_cache(farm, tool, tmp_path):
-    pip = (tool("python3"), "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--no-binary=:none:")
-    wanted = [("six==1.16.0", "idna==3.6"), ("six==1.16.0", "certifi==2024.2.2"), ("six==1.16.0", "attrs==23.2.0")]
-    outputs = [farm.step("abc"[number], (*pip, "-d", str(tmp_path / f"d{number}"), *names)) for number, names in enumerate(wanted)]
-    if "Using cached" not in outputs[1]:
-        assert not list((farm.directory / "a").rglob("http*/*")), "what was kept was not used"
-        pytest.skip("pip keeps nothing of what this machine's package index answers")
-    assert [re.findall(r"Using cached (\w+)", output) for output in outputs[1:]] == [["six"], ["six"]]
-    last = farm.step("d", (*pip, "-d", str(tmp_path / "d"), "six==1.16.0", "idna==3.6", "certifi==2024.2.2", "attrs==23.2.0"))
-    assert sorted(re.findall(r"Using cached (\w+)", last)) == ["attrs", "certifi", "idna", "six"]
-
-
 REACTOR = (
     "<project><modelVersion>4.0.0</modelVersion><groupId>example</groupId><artifactId>all</artifactId><version>1</version><packaging>pom</packaging>"
     "<properties><maven.compiler.source>17</maven.compiler.source><maven.compiler.target>17</maven.compiler.target>"

@@ -24,7 +24,7 @@ ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Wrapper(), Npm(), Pnpm(), 
 
 _INDEX = re.compile(r"(^|/)(_remote\.repositories|maven-metadata-[^/]*\.xml|list|latest)$|(^|/)(\.cache|index-v5)/")
 # where the unit depends on the file's name; everywhere else on its directory alone
-_BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2)?/")
+_BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2|_)?/")
 # what most paths have none of costs a twentieth of a pattern
 _TRACES = tuple(dict.fromkeys(trace for adapter in ADAPTERS for trace in adapter.traces))
 _OBSERVING = [adapter for adapter in ADAPTERS if adapter.observes]

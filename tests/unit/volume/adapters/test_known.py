@@ -73,7 +73,16 @@ class Tree:
         ("lists/partial/a", True),
         ("root/.docker/config.json", True),
         ("http-v2/a/b/c/d/e/abcdef123.tmp", True),
+        ("http-v2/a/b/c/d/e/abcdef123.lock", True),
+        ("pypoetry/cache/repositories/here/_http_/a/b/c/d/e/abcdef123.body.lock", True),
+        ("_http/a/b/c/d/e/tmp1x_y", True),
+        ("pip/selfcheck/" + "a" * 56, True),
+        ("project/selfcheck/notes", False),
         ("interpreter-v4/abc/def.msgpack", True),
+        ("wheels-v8/index/abc/six/1.0-py3-none-any.lock", True),
+        ("sdists-v11/index/abc/six/1.0/.lock", True),
+        ("sdists-v11/index/abc/six/1.0/id/src/uv.lock", False),
+        ("archive-v0/id/poetry.lock", False),
         ("state.db-shm", True),
     ],
 )
@@ -102,6 +111,7 @@ def test_what_is_never_stored(path, is_never):
         ("_npx/abc/node_modules/x/y.js", "_npx/abc"),
         ("http-v2/a/b/c/d/e/abcde1.body", "http-v2/a/b/c/d/e/abcde1"),
         ("http-v2/a/b/c/d/e/abcde1", "http-v2/a/b/c/d/e/abcde1"),
+        ("here/_http_/a/b/c/d/e/abcde1.body", "here/_http_/a/b/c/d/e/abcde1"),
         ("lists/deb.host_debian_dists_bookworm_main_Packages", "lists/deb.host_debian_dists_bookworm"),
         ("deb.host_debian_dists_bookworm_InRelease", "deb.host_debian_dists_bookworm"),
         ("unknown/file", ""),
@@ -262,13 +272,19 @@ def test_wheels_and_tarballs_of_the_project_stay_in_its_branch():
     tree = Tree(
         {
             "sdists-v9/path/abc/def/m-1.whl": b"",
+            "wheels-v8/path/abc/m/1-py3-none-any.rev": b"",
+            "wheels/ab/cd/ef/01/m-1-py3-none-any.whl": b"",
+            "wheels/ab/cd/ef/01/origin.json": b'{"archive_info": {}, "url": "file:///src/m-1.tar.gz"}',
+            "wheels/ab/cd/ef/02/n-1-py3-none-any.whl": b"",
+            "wheels/ab/cd/ef/02/origin.json": b'{"archive_info": {}, "url": "https://host/n-1.tar.gz"}',
             "sdists-v9/pypi/six/1.0/six.whl": b"",
             "pypoetry/virtualenvs/app-py3.11/pyvenv.cfg": b"",
             "_cacache/index-v5/aa/bb/cc": line("pacote:tarball:file:/app/x.tgz", 1),
             "_cacache/index-v5/aa/bb/dd": line("make-fetch-happen:request-cache:https://host/x", 1),
         }
     )
-    assert set(tree.files) - known.private(tree.files, tree) == {"sdists-v9/pypi/six/1.0/six.whl", "_cacache/index-v5/aa/bb/dd"}
+    fetched = {"wheels/ab/cd/ef/02/n-1-py3-none-any.whl", "wheels/ab/cd/ef/02/origin.json"}
+    assert set(tree.files) - known.private(tree.files, tree) == {"sdists-v9/pypi/six/1.0/six.whl", "_cacache/index-v5/aa/bb/dd", *fetched}
 
 
 def test_a_failed_steps_file_is_vouched_for_by_its_checksum():
@@ -281,6 +297,12 @@ def test_a_failed_steps_file_is_vouched_for_by_its_checksum():
         content: b"tgz",
         "_cacache/index-v5/aa/bb/cc": line("a", 1),
         "archives/x_1_all.deb": b"",
+        "wheels/ab/cd/ef/01/m-1-py3-none-any.whl": b"PK..PK\5\6" + bytes(18),
+        "wheels/ab/cd/ef/01/origin.json": b"{}",
+        "artifacts/ab/cd/ef/01/m-1-py3-none-any.whl": b"PK..PK\5\6" + bytes(18),
+        "artifacts/ab/cd/ef/01/m-1.tar.gz": b"",
+        "sdists-v11/index/abc/m/1/revision.http": b"",
+        "cache/repositories/here/" + "ab/" * 8 + "a" * 64: b'1234567890{"name": "m"}',
         "registry/cache/i/serde_core-1.0.0.crate": b"crate",
         "registry/index/i/.cache/se/rd/serde_core": crate_index("etag: a", v1=hashlib.sha256(b"crate").hexdigest()),
         "cache/download/x/@v/v1.zip": b"",
@@ -292,6 +314,9 @@ def test_a_failed_steps_file_is_vouched_for_by_its_checksum():
         "_cacache/index-v5/aa/bb/dd": line("a", 1)[:-2],
         "registry/cache/i/serde_core-1.0.1.crate": b"cra",
         "cache/download/x/@v/v2.zip": b"",
+        "wheels/ab/cd/ef/02/m-1-py3-none-any.whl": b"PK..",
+        "artifacts/ab/cd/ef/02/m-1-py3-none-any.whl": b"PK..",
+        "cache/repositories/here/" + "ab/" * 8 + "b" * 64: b'1234567890{"name"',
         "unknown": b"x",
     }
     tree = Tree({**sound, **unsound})

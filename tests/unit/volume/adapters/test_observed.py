@@ -57,6 +57,7 @@ def bucket(url: str, kind: str, key: str = "") -> bytes:
         ("http-v2/0/1/2/3/4/" + "a" * 56, b"cc=4,application/vnd.pypi.simple.v1+json", MutableName("python-index", "a page of the index")),
         ("http/0/1/2/3/4/" + "a" * 56, b"text/html <title>Links for six</title>", MutableName("python-index", "six")),
         ("http-v2/0/1/2/3/4/" + "a" * 56, b"cc=4,application/octet-stream", None),
+        ("here/_http_/0/1/2/3/4/" + "a" * 56, b"text/html <title>Links for six</title>", MutableName("python-index", "six")),
         ("http-v2/0/1/2/3/4/" + "a" * 56 + ".body", b"text/html", None),
         ("simple-v15/pypi/requests.rkyv", b"", MutableName("python-index", "requests")),
         ("pkg/mod/cache/download/github.com/!burnt!sushi/toml/@v/list", b"", MutableName("go-versions", "github.com/BurntSushi/toml")),

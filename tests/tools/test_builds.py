@@ -1,0 +1,117 @@
+"""Tools inside real builds: `RUN --mount=type=cache` on machines with stores of their own, a base image of this machine's own packages, and a shared
+directory between the machines."""
+
+import os
+import shutil
+
+import pytest
+from tests import leaks
+from tests.e2e.conftest import Builder
+from tests.tools import host_base
+from tests.tools.apt_repository import AptRepository
+from tests.tools.package_index import PackageIndex
+
+
+class Yard:
+    """Machines by name, made when first named."""
+
+    def __init__(self, directory, base) -> None:
+        self.directory, self.base = directory, base
+        self._machines: dict[str, Builder] = {}
+
+    def machine(self, name) -> Builder:
+        if name not in self._machines:
+            (self.directory / name).mkdir()
+            self._machines[name] = Builder(self.directory / name)
+            assert self._machines[name].run("load", "-q", "-i", str(self.base)).returncode == 0
+        return self._machines[name]
+
+    def build(self, name, dockerfile, *arguments, context=()):
+        """A build whose steps may reach this machine's servers; its metadata and what it printed."""
+        machine = self.machine(name)
+        machine.write(dict(context))
+        done = machine.build(dockerfile, *self._shared(), *arguments)
+        assert done.status == 0, done.err
+        return done
+
+    def build_together(self, dockerfiles) -> None:
+        """On several machines at once; each sees what was there before all of them."""
+        started = [self.machine(name).start(dockerfile, *self._shared()) for name, dockerfile in dockerfiles.items()]
+        for process in started:
+            _, printed = process.communicate(timeout=60)
+            assert process.returncode == 0, printed
+
+    def _shared(self):
+        remote = f"file://{self.directory}/share"
+        return "--network=host", "--progress=plain", "--cache-remote", remote, "--cache-scope=team/app@main", "--cache-publish-timeout=60s"
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    file = tmp_path_factory.mktemp("base") / "base.tar"
+    host_base.write_archive(file, "base", ("python3-pip",))
+    return file
+
+
+@pytest.fixture
+def yard(tmp_path, base):
+    if os.geteuid() != 0:
+        pytest.skip("building needs root")
+    with leaks.none_left(str(tmp_path)):
+        yield Yard(tmp_path, base)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("needs dpkg-deb")
+    with AptRepository(tmp_path / "debs") as made:
+        made.add("shared", size=300_000)
+        for name in ("one", "two", "three"):
+            made.add(name, needs="shared")
+        yield made
+
+
+def apt(repository, *packages, update="apt-get update && ", options="", network="host"):
+    mounts = "--mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked"
+    install = f"{update}apt-get install -y --no-install-recommends {options}{' '.join(packages)}"
+    return f"FROM base\nRUN rm -rf /etc/apt/sources.list.d && echo '{repository.source}' > /etc/apt/sources.list\nRUN --network={network} {mounts} {install}\n"
+
+
+def test_apt_takes_archives_and_lists_that_other_machines_fetched(yard, repository):
+    archives = {name: f"{name}_1.0_all.deb" for name in ("shared", "one", "two", "three")}
+    yard.build("a", apt(repository, "one"))
+    fetched = repository.counted()
+    assert {archives["shared"], archives["one"], "Packages"} <= set(fetched)
+    yard.build_together({"b": apt(repository, "two"), "c": apt(repository, "three")})
+    fetched = repository.counted()
+    assert [name for name in fetched if name.endswith(".deb")] == [archives["three"], archives["two"]]
+    assert "Packages" not in fetched, "the lists that A fetched were fetched again"
+    # a machine that has only the shared volume, and no network: lists and archives of all three writers
+    done = yard.build("d", apt(repository, "one", "two", "three", update="", options="--no-download ", network="none"))
+    assert [archive for archive in archives.values() if f"Unpacking {archive.partition('_')[0]} (1.0)" not in done.err] == []
+    assert repository.asked == []
+
+
+@pytest.fixture
+def index():
+    with PackageIndex() as made:
+        made.add_wheel("shared", "1.0", size=200_000)
+        for name in ("alpha", "beta"):
+            made.add_wheel(name, "1.0", needs=("shared",))
+        made.add_sdist("gamma", "3.0")
+        yield made
+
+
+def pip(index, *packages):
+    install = f"pip install --break-system-packages --trusted-host 127.0.0.1 --index-url {index.simple} {' '.join(packages)}"
+    return f"FROM base\nRUN --mount=type=cache,target=/root/.cache/pip python3 -m {install}\n"
+
+
+def test_pip_takes_what_other_machines_fetched_and_built(yard, index):
+    yard.build("a", pip(index, "alpha", "gamma"))
+    assert index.counted() == ["alpha-1.0-py3-none-any.whl", "gamma-3.0.tar.gz", "shared-1.0-py3-none-any.whl"]
+    yard.build("b", pip(index, "beta"))
+    assert index.counted() == ["beta-1.0-py3-none-any.whl"]
+    yard.build("c", pip(index, "alpha", "beta", "gamma"))
+    assert index.counted() == []
