@@ -9,7 +9,11 @@ cached build are used once or twice, and compiling costs as much as thirty insta
 
 Fields are read from the class body's annotations, in order; a default is the class attribute of that name and
 must be immutable. Type checkers see a frozen dataclass.
+
+`@compact` is for the few nouns of which there are a hundred thousand at once: the same in slots, a third of the memory, and no subclass adds fields.
 """
+
+from operator import attrgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 
     @dataclass_transform(eq_default=True, frozen_default=True)
     def value(cls: type[T]) -> type[T]: ...
+
+    @dataclass_transform(eq_default=True, frozen_default=True)
+    def compact(cls: type[T]) -> type[T]: ...
 
 else:
 
@@ -38,6 +45,23 @@ else:
         cls.__setattr__ = _refuse
         cls.__delattr__ = _refuse
         return cls
+
+    def compact(cls):
+        """Make `cls`, which has two fields or more, a frozen value in slots (see the module's docstring)."""
+        names = tuple(cls.__dict__["__annotations__"])  # noqa: RUF063 - as above
+        body = {name: content for name, content in cls.__dict__.items() if name not in (*names, "__dict__", "__weakref__")}
+        made = type(cls.__name__, (), {**body, "__slots__": names})
+        made.__value_fields__ = made.__match_args__ = names
+        made.__value_defaults__ = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
+        made.__value_content__ = staticmethod(attrgetter(*names))
+        made.__init__ = _first_compact_init
+        made.__eq__ = _equal_compact
+        made.__hash__ = _hash_compact
+        made.__reduce__ = _reduce_compact
+        made.__repr__ = _repr
+        made.__setattr__ = _refuse
+        made.__delattr__ = _refuse
+        return made
 
 
 _PLAIN_USES = 16
@@ -101,6 +125,34 @@ def _compile_init(cls: type) -> "Callable[..., None]":
     init: Callable[..., None] = namespace["__init__"]  # type: ignore[assignment]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     return init
+
+
+def _first_compact_init(self: "Any", *args: object, **kwargs: object) -> None:
+    cls = type(self)
+    names, defaults = fields(cls), cls.__value_defaults__
+    parameters = ", ".join(f"{name}=_d[{name!r}]" if name in defaults else name for name in names)
+    body = [f"    _set_{name}(self, {name})" for name in names]
+    namespace: dict[str, object] = {"_d": defaults, **{f"_set_{name}": cls.__dict__[name].__set__ for name in names}}
+    exec(f"def __init__(self, {parameters}):\n" + "\n".join(body), namespace)
+    cls.__init__ = namespace["__init__"]
+    cls.__init__.__qualname__ = f"{cls.__qualname__}.__init__"
+    cls.__init__(self, *args, **kwargs)
+
+
+def _equal_compact(self: "Any", other: "Any") -> bool:
+    if self is other:
+        return True
+    if self.__class__ is not other.__class__:
+        return False
+    return bool(self.__value_content__(self) == self.__value_content__(other))
+
+
+def _hash_compact(self: "Any") -> int:
+    return hash(self.__value_content__(self))
+
+
+def _reduce_compact(self: "Any") -> "tuple[object, ...]":
+    return type(self), self.__value_content__(self)
 
 
 def _equal(self: object, other: object) -> bool:

@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
 
 def encode(document: "Any") -> bytes:
     """The canonical bytes of a JSON document of dicts with string keys, lists, strings, ints, bools and None.
@@ -16,5 +18,4 @@ def encode(document: "Any") -> bytes:
     Strings may hold surrogate escapes (file names that aren't UTF-8); they are written as \\udcXX escapes, so the result is
     valid UTF-8 and still one-to-one.
     """
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace")
+    return _ENCODE(document).encode("utf-8", "backslashreplace")

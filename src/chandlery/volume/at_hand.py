@@ -26,13 +26,17 @@ class AtHand:
         self._objects = objects
         self._path_of = path_of
         self._own = {entry.sha256: entry for entry in mine if entry.sha256 and entry.size >= SMALLEST_BYTES}
-        self._linked: set[str] | None = {key_of(entry) for entry in self._own.values()} if knows_all else None
-        self._fetched: dict[Entry, str] = {}
-        self._earlier: dict[Entry, str] = before._fetched if before is not None else {}
+        # hashes of keys, which are long: of two alike one is copied
+        self._linked: set[int] | None = {hash(key_of(entry)) for entry in self._own.values()} if knows_all else None
+        self._fetched: list[tuple[str, tuple[Entry, ...]]] = []
+        self._earlier: dict[Entry, str] = before._files() if before is not None else {}
 
-    def note(self, tree: str, entries: "Iterable[Entry]") -> None:
+    def note(self, tree: str, entries: "tuple[Entry, ...]") -> None:
         """What was fetched into a directory, which is of use if the pull has to begin again."""
-        self._fetched.update((entry, f"{tree}/{entry.path}") for entry in entries if entry.type is EntryType.FILE)
+        self._fetched.append((tree, entries))
+
+    def _files(self) -> dict[Entry, str]:
+        return {entry: f"{tree}/{entry.path}" for tree, entries in self._fetched for entry in entries if entry.type is EntryType.FILE}
 
     def put(self, tree: FetchedTree, entry: Entry) -> bool:
         """Make a file of the tree from what is here; False if there is nothing of that content."""
@@ -40,7 +44,7 @@ class AtHand:
         if earlier:
             os.rename(earlier, tree.new_path(entry))
             if self._linked is not None:
-                self._linked.add(key_of(entry))
+                self._linked.add(hash(key_of(entry)))
             tree.done(entry)
             return True
         if entry.size < SMALLEST_BYTES:
@@ -59,7 +63,7 @@ class AtHand:
     def _link(self, entry: Entry, target: str) -> bool:
         if self._linked is None:
             return False
-        key = key_of(entry)
+        key = hash(key_of(entry))
         source = "" if key in self._linked else self._objects.find(entry)
         if not source:
             return False

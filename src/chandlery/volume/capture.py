@@ -89,32 +89,31 @@ class _Walk:
         self._strip(path, attributes)
         self._keep(path, name, found, attributes)
         self._changed.append((path, found.st_mtime_ns))
-        with os.scandir(path) as listing:
-            children = list(listing)
-        for child in children:
-            self._child(child, nodes.below(name, child.name), _join(origin, child.name))
+        # a directory's entries, which keep what was found out about them, would be most of the memory
+        for child in os.listdir(path):
+            self._child(f"{path}/{child}", nodes.below(name, child), _join(origin, child))
 
-    def _child(self, child: "os.DirEntry[str]", name: str, in_base: str | None) -> None:
-        found = child.stat(follow_symlinks=False)
+    def _child(self, path: str, name: str, in_base: str | None) -> None:
+        found = os.lstat(path)
         kind = stat.S_IFMT(found.st_mode)
         if len(os.fsencode(name)) > _LONGEST_PATH:
-            os.rename(child.path, f"{self.trash}/{self.dropped}-deep")
+            os.rename(path, f"{self.trash}/{self.dropped}-deep")
             self.dropped += 1
         elif kind == stat.S_IFDIR:
-            if name in self.stubs and not nodes.lookup(self.base, name) and not os.listdir(child.path):
-                os.rmdir(child.path)
+            if name in self.stubs and not nodes.lookup(self.base, name) and not os.listdir(path):
+                os.rmdir(path)
             else:
                 self._pending.append((name, in_base))
         elif nodes.is_whiteout(found):
-            os.unlink(child.path)
+            os.unlink(path)
             self.deleted.append(name)
         elif kind not in (stat.S_IFREG, stat.S_IFLNK):
-            os.unlink(child.path)
+            os.unlink(path)
             self.dropped += 1
         elif name in self.stubs and found.st_size == 0 and not nodes.lookup(self.base, name):
-            os.unlink(child.path)
+            os.unlink(path)
         else:
-            self._file(child.path, name, in_base, found)
+            self._file(path, name, in_base, found)
 
     def _file(self, path: str, name: str, in_base: str | None, found: os.stat_result) -> None:
         attributes = xattr.names(path)

@@ -14,7 +14,7 @@ from chandlery.volume.tree import Entry, EntryType, VersionVector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from chandlery.volume.pack_writer import Writer
 
@@ -79,16 +79,16 @@ def winners(readers: "Sequence[PackReader]", tombstones: "Mapping[str, VersionVe
     return best
 
 
-def copy(writer: "Writer", reader: PackReader, entries: "Sequence[Entry]") -> None:
-    """Write entries of one pack, which is here, to another; large files' frames as they are."""
+def copy(writer: "Writer", reader: PackReader, is_wanted: "Callable[[Entry], bool]") -> None:
+    """Write what is wanted of one pack, which is here, to another, without its directories; large files' frames as they are."""
     table = reader.read_table()
-    for entry in entries:
-        if entry.type is not EntryType.FILE:
-            writer.add(entry, None)
-    files = sorted((entry for entry in entries if entry.type is EntryType.FILE), key=lambda entry: _first_frame(reader, entry))
+    rows = [row for row, entry in enumerate(table.entries) if not entry.is_directory and is_wanted(entry)]
+    for row in rows:
+        if table.entries[row].type is not EntryType.FILE:
+            writer.add(table.entries[row], None)
     plain: tuple[int, bytes] = (-1, b"")
-    for entry in files:
-        pieces = table.pieces[entry.path]
+    for row in sorted([row for row in rows if table.entries[row].type is EntryType.FILE], key=table.pieces.first_frame):
+        entry, pieces = table.entries[row], list(table.pieces.of(row))
         if entry.size >= FRAME_BYTES:
             writer.add_frames(entry, _raw(reader, [piece.frame for piece in pieces]), [(piece.at, piece.size_bytes) for piece in pieces])
             continue
@@ -108,8 +108,3 @@ def _raw(reader: PackReader, numbers: list[int]) -> "Iterator[tuple[bytes, int]]
 def _expanded(reader: PackReader, number: int) -> bytes:
     ((_, data),) = reader.frames([number])
     return pack.expand(data, reader.read_table().frames[number].plain_bytes)
-
-
-def _first_frame(reader: PackReader, entry: Entry) -> int:
-    pieces = reader.read_table().pieces[entry.path]
-    return pieces[0].frame if pieces else -1

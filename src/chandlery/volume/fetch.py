@@ -4,12 +4,15 @@ Nothing in a pack is trusted: a table's sha256 is in the head, each file's in th
 written hash to it. What can't be had is left out with a warning; `missing` are then the packs whose deltas are not complete here.
 """
 
+from functools import partial
+
 from chandlery.errors import ChandleryError, StoreError, Unavailable
 from chandlery.values import value
 from chandlery.volume import pack
 from chandlery.volume.fetched_tree import FetchedTree
-from chandlery.volume.pack import PackRef, Piece, Table
+from chandlery.volume.pack import PackRef, Table
 from chandlery.volume.pack_reader import WORKERS, PackReader
+from chandlery.volume.pieces import Piece
 from chandlery.volume.tree import Entry, EntryType
 
 TYPE_CHECKING = False
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
         def put(self, tree: FetchedTree, entry: Entry) -> bool:
             """Make a file of the tree from what this machine has; False if it has nothing of that content."""
 
-        def note(self, tree: str, entries: Iterable[Entry]) -> None:
+        def note(self, tree: str, entries: tuple[Entry, ...]) -> None:
             """Hear what was fetched, and where it is now."""
 
 
@@ -78,45 +81,56 @@ def build_tree(
 
     tree = FetchedTree(target, [entry for entry, _ in wanted.values() if entry.type is not EntryType.FILE])
     downloads: dict[PackRef, _Download] = {}
-    for entry, item in wanted.values():
-        if entry.type is EntryType.FILE and item is not None and not (at_hand is not None and at_hand.put(tree, entry)):
-            downloads.setdefault(item, _Download(readers[item], tree)).want(entry)
+    for item in dict.fromkeys(item for entry, item in wanted.values() if entry.type is EntryType.FILE and item is not None):
+        download = _Download(readers[item], tree)
+        for row, entry in enumerate(readers[item].read_table().entries):
+            found = wanted.get(entry.path) if entry.type is EntryType.FILE else None
+            if found is not None and found[1] is item and found[0] == entry and not (at_hand is not None and at_hand.put(tree, entry)):
+                download.want(row)
+        if download.rows:
+            downloads[item] = download
     down: dict[str, str] = {}
     with ThreadPoolExecutor(WORKERS) as pool:
         for done in [pool.submit(download.fetch, span, down) for download in downloads.values() for span in download.spans()]:
             done.result()
-        for done in [pool.submit(download.finish, entry) for download in downloads.values() for entry in download.in_parts()]:
+        for done in [pool.submit(download.finish, row) for download in downloads.values() for row in download.in_parts()]:
             done.result()
     missing = tuple([item for item, download in downloads.items() if download.failed])
     warnings = tuple([download.told() for download in downloads.values() if download.failed])
-    files = [entry for download in downloads.values() for entry in download.wanted if entry.path not in download.failed]
+    counts = [download.fetched() for download in downloads.values()]
     entries = tree.finish()
     if at_hand is not None:
         at_hand.note(target, entries)
-    return Fetched(entries, missing, warnings, len(files), sum(entry.size for entry in files))
+    return Fetched(entries, missing, warnings, sum(files for files, _ in counts), sum(size_bytes for _, size_bytes in counts))
 
 
 class _Download:
-    """What is wanted of one pack."""
+    """What is wanted of one pack: `rows` of its table, by their numbers."""
 
     def __init__(self, reader: PackReader, tree: FetchedTree) -> None:
         self._reader, self._tree = reader, tree
         self._table = reader.read_table()
-        self._pieces_of: dict[int, list[tuple[Entry, int, Piece]]] = {}
-        self.wanted: list[Entry] = []
+        # by frame: files that are in it as a whole, and of others what of them is where (row, place in the file, piece)
+        self._rows_of: dict[int, list[int]] = {}
+        self._parts_of: dict[int, list[tuple[int, int, Piece]]] = {}
+        self.rows: list[int] = []
         self.failed: dict[str, str] = {}
 
-    def want(self, entry: Entry) -> None:
-        self.wanted.append(entry)
+    def want(self, row: int) -> None:
+        self.rows.append(row)
+        pieces = self._table.pieces
+        if pieces.count(row) == 1:
+            self._rows_of.setdefault(pieces.first_frame(row), []).append(row)
+            return
         at = 0
-        for piece in self._table.pieces[entry.path]:
-            self._pieces_of.setdefault(piece.frame, []).append((entry, at, piece))
+        for piece in pieces.of(row):
+            self._parts_of.setdefault(piece.frame, []).append((row, at, piece))
             at += piece.size_bytes
         if not at:
-            self._guarded([entry], lambda: self._tree.write_file(entry, b""))
+            self._guarded([row], partial(self._tree.write_file, self._table.entries[row], b""))
 
     def spans(self) -> list[Span]:
-        return spans(self._table, self._pieces_of)
+        return spans(self._table, (*self._rows_of, *self._parts_of))
 
     def fetch(self, span: Span, down: dict[str, str]) -> None:
         """Have one span's pieces on the disk. Nothing more is asked of a remote once `down` says why it can't be reached."""
@@ -132,40 +146,54 @@ class _Download:
             if isinstance(broken, Unavailable):
                 down[remote] = str(broken)
             for number in left:
-                self.failed.update({entry.path: str(broken) for entry, _, _ in self._pieces_of[number]})
+                self._fail(self._rows_in(number), broken)
 
-    def in_parts(self) -> list[Entry]:
+    def in_parts(self) -> list[int]:
         """The files that are in several frames, all of which are here."""
-        return [entry for entry in self.wanted if entry.path not in self.failed and len(self._table.pieces[entry.path]) > 1]
+        return [row for row in self.rows if self._table.pieces.count(row) > 1 and self._table.entries[row].path not in self.failed]
 
-    def finish(self, entry: Entry) -> None:
-        self._guarded([entry], lambda: self._tree.finish_file(entry))
+    def finish(self, row: int) -> None:
+        self._guarded([row], partial(self._tree.finish_file, self._table.entries[row]))
+
+    def fetched(self) -> tuple[int, int]:
+        """How many files came, and their bytes."""
+        sizes = [entry.size for entry in map(self._table.entries.__getitem__, self.rows) if entry.path not in self.failed]
+        return len(sizes), sum(sizes)
 
     def told(self) -> str:
         why = next(iter(self.failed.values()))
-        return f"{len(self.failed)} of {len(self.wanted)} files of {self._reader.ref.digest} of {self._reader.remote.name}: {why}"
+        return f"{len(self.failed)} of {len(self.rows)} files of {self._reader.ref.digest} of {self._reader.remote.name}: {why}"
 
     def _unpack(self, number: int, data: bytes) -> None:
-        pieces = self._pieces_of[number]
         plain = memoryview(b"")
 
         def expand() -> None:
             nonlocal plain
             plain = memoryview(pack.expand(data, self._table.frames[number].plain_bytes))
 
-        if not self._guarded([entry for entry, _, _ in pieces], expand):
+        if not self._guarded(self._rows_in(number), expand):
             return
-        for entry, at, piece in pieces:
+        for row in self._rows_of.get(number, ()):
+            (piece,), entry = self._table.pieces.of(row), self._table.entries[row]
+            self._guarded([row], partial(self._tree.write_file, entry, plain[piece.at : piece.at + piece.size_bytes]))
+        for row, at, piece in self._parts_of.get(number, ()):
             content = plain[piece.at : piece.at + piece.size_bytes]
-            write = self._tree.write_file if piece.size_bytes == entry.size else None
-            self._guarded([entry], lambda: write(entry, content) if write else self._tree.write_piece(entry, at, content))  # noqa: B023 (called at once)
+            self._guarded([row], partial(self._tree.write_piece, self._table.entries[row], at, content))
 
-    def _guarded(self, entries: list[Entry], act: "Callable[[], None]") -> bool:
+    def _rows_in(self, number: int) -> list[int]:
+        """The files that are in a frame, or a part of which is."""
+        return [*self._rows_of.get(number, ()), *(row for row, _, _ in self._parts_of.get(number, ()))]
+
+    def _fail(self, rows: list[int], broken: Exception) -> None:
+        why = str(broken)
+        self.failed.update((self._table.entries[row].path, why) for row in rows)
+
+    def _guarded(self, rows: list[int], act: "Callable[[], None]") -> bool:
         """Whether it went well; what is wrong with what came is wrong with the pack."""
         try:
             act()
         except (ChandleryError, OSError, ValueError) as broken:
             self._reader.is_broken = self._reader.is_broken or isinstance(broken, StoreError)
-            self.failed.update({entry.path: str(broken) for entry in entries})
+            self._fail(rows, broken)
             return False
         return True

@@ -6,7 +6,6 @@ yet, nothing is copied but what would be one inode at two paths (which `cp -a` a
 touched, since steps may be running on it.
 """
 
-import json
 import os
 import stat
 
@@ -14,8 +13,9 @@ from chandlery.linux.atomic import write_all
 from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
 from chandlery.volume import nodes, observing
+from chandlery.volume.json_rows import pieces_in
 from chandlery.volume.objects import Objects, is_object, sha256_of
-from chandlery.volume.tree import Entry, EntryType, ancestors, check_format, decode_entry, decode_table, encode_path, encode_table, is_beneath
+from chandlery.volume.tree import Entry, EntryType, ancestors, decode_table, encode_path, encode_table, is_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,33 +36,35 @@ class Folded:
 
 def read_table(layer: str) -> tuple[Entry, ...]:
     """The entries of the layer in directory `layer`."""
-    with open(f"{layer}/{TABLE}", "rb") as file:
-        return decode_table(file.read())
+    return tuple(decode_table(pieces_in(f"{layer}/{TABLE}")))
 
 
 def read_entries(layer: str, paths: "Collection[str]") -> tuple[Entry, ...]:
     """The entries of a layer at some paths. Decoding all of a large table costs more than what most pulls bring."""
-    wanted = frozenset(map(encode_path, paths))
-    with open(f"{layer}/{TABLE}", "rb") as file:
-        document = check_format(json.loads(file.read()))
-    return tuple([decode_entry(row) for row in document["entries"] if row["path"] in wanted])
+    return tuple(decode_table(pieces_in(f"{layer}/{TABLE}"), frozenset(map(encode_path, paths))))
 
 
 def count_files(layer: str) -> int:
     """How many entries of a layer are files, without decoding its table (in which a quote inside a path is escaped); 0 for one that is gone."""
+    marks = [b'"type":"%s"' % kind.value.encode() for kind in (EntryType.FILE, EntryType.HARD_LINK)]
+    counted, tail = 0, b""
     try:
-        with open(f"{layer}/{TABLE}", "rb") as file:
-            text = file.read()
+        for piece in pieces_in(f"{layer}/{TABLE}"):
+            text = tail + piece
+            counted += sum(map(text.count, marks))
+            # too short for a mark, all of which are equally long
+            tail = text[1 - len(marks[0]) :]
     except OSError:
         return 0
-    return sum(text.count(b'"type":"%s"' % kind.value.encode()) for kind in (EntryType.FILE, EntryType.HARD_LINK))
+    return counted
 
 
 def write_table(layer: str, entries: tuple[Entry, ...]) -> None:
     """Describe a layer that has no name yet (so no temporary file is needed)."""
     fd = os.open(f"{layer}/{TABLE}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, encode_table(entries))
+        for piece in encode_table(entries):
+            write_all(fd, piece)
     finally:
         os.close(fd)
     observing.describe(layer, f"{layer}/{TREE}", entries)
@@ -113,7 +115,7 @@ def give_way(tree: str, entries: tuple[Entry, ...], winners: "Mapping[str, Entry
 def damaged_paths(layer: str) -> list[str]:
     """The paths of a layer that are not as its table says: gone, of another size or type, or of other content where that is known."""
     damaged = []
-    for entry in read_table(layer):
+    for entry in decode_table(pieces_in(f"{layer}/{TABLE}")):
         path = f"{layer}/{TREE}/{entry.path}"
         try:
             is_sound = _is_as_described(path, os.lstat(path), entry)
@@ -138,10 +140,13 @@ def fold(layers: "Sequence[str]", target: str, objects: Objects, *, without: "Co
     winners = shown([read_table(layer) for layer in layers])
     build = _Fold([f"{layer}/{TREE}" for layer in layers], target, objects)
     gone = frozenset(without)
+    shown_before = len(winners)
     for path in sorted(winners):
+        # most entries are replaced by what is known of them then: there needn't be two of each
+        entry, index = winners.pop(path)
         if not gone or not any(above in gone for above in (*ancestors(path), path)):
-            build.add(*winners[path])
-    return build.finish(len(winners))
+            build.add(entry, index)
+    return build.finish(shown_before)
 
 
 class _Fold:
@@ -151,7 +156,7 @@ class _Fold:
         self._trees, self._target, self._objects = trees, target, objects
         self._entries: list[Entry] = []
         self._by_path: dict[str, Entry] = {}
-        self._used: set[tuple[int, int]] = set()
+        self._used: set[int] = set()
         self._size_bytes = 0
         self._origins: list[int] = []
 
@@ -184,7 +189,7 @@ class _Fold:
             if is_object(entry):
                 source = self._objects.share(source, entry)
                 found = os.lstat(source)
-        inode = (found.st_dev, found.st_ino)
+        inode = hash((found.st_dev, found.st_ino))
         if inode in self._used:
             nodes.copy(source, target, found)
             return entry
@@ -194,7 +199,7 @@ class _Fold:
             # a prune took the object, which nobody used yet
             self._objects.link_out(f"{self._trees[index]}/{entry.path}", target)
             found = os.lstat(target)
-            inode = (found.st_dev, found.st_ino)
+            inode = hash((found.st_dev, found.st_ino))
         self._used.add(inode)
         return entry
 

@@ -21,7 +21,7 @@ from chandlery.volume.tree import Delta, Entry, Generation, Version, VersionVect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 @lru_cache(maxsize=4096)
@@ -71,10 +71,16 @@ def remove(generation: Generation, path: str) -> Generation:
 def view(generation: Generation) -> dict[str, Entry]:
     """What is shown at each path. Something that isn't a directory hides what is below it and not newer; else what is below wins."""
     winners = {path: max(entries, key=lambda entry: precedence(entry.version)) for path, entries in generation.registers.items()}
-    blocked_by: dict[str, tuple[int, str]] = {}
-    for path, entry in winners.items():
-        if not entry.is_directory:
-            blocked_by[path] = precedence(entry.version)
+    return shown_of(winners, lambda path: generation.registers[path])
+
+
+def shown_of(winners: "dict[str, Entry]", versions: "Callable[[str], Iterable[Entry]]") -> dict[str, Entry]:
+    """The same from what wins at each path; `versions` gives all that compete there."""
+    parents = {path.rpartition("/")[0] for path in winners if path}
+    above_something = {above for parent in parents for above in (*ancestors(parent), parent)}
+    blocked_by = {path: precedence(winners[path].version) for path in above_something if path in winners and not winners[path].is_directory}
+    if not blocked_by:
+        return winners
     shown: dict[str, Entry] = {}
     for path, entry in winners.items():
         rank = precedence(entry.version)
@@ -83,7 +89,7 @@ def view(generation: Generation) -> dict[str, Entry]:
     for path in list(shown):
         for above in ancestors(path):
             if above in shown and not shown[above].is_directory:
-                shown[above] = _directory_instead(generation.registers[above], shown[above])
+                shown[above] = _directory_instead(versions(above), shown[above])
     return shown
 
 
@@ -118,7 +124,7 @@ def _joined_tombstones(one: "Mapping[str, VersionVector]", other: "Mapping[str, 
     return joined
 
 
-def _directory_instead(entries: frozenset[Entry], hidden: Entry) -> Entry:
+def _directory_instead(entries: "Iterable[Entry]", hidden: Entry) -> Entry:
     """The best directory among competing versions; a plain one, where there is none, for the newer things below it."""
     directories = [entry for entry in entries if entry.is_directory]
     if directories:

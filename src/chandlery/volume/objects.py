@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SMALLEST_BYTES = 4096
 # rows a transaction: other builds' transactions get their turn in between
 _BATCH = 500
+# so many are noted before they are recorded: the keys of a large volume's objects are a quarter of a kilobyte each
+_MOST_NEW = 10_000
 
 
 def sha256_of(path: str) -> str:
@@ -159,3 +161,5 @@ class Objects:
     def _note(self, key: str, target: str) -> None:
         found = os.lstat(target)
         self._new[key] = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if len(self._new) >= _MOST_NEW:
+            self.record()

@@ -9,20 +9,23 @@ import hashlib
 
 from chandlery.errors import StoreError
 from chandlery.oci.digest import Digest
-from chandlery.values import value
+from chandlery.values import compact, value
 from chandlery.volume import table_check
+from chandlery.volume.json_rows import JsonRows
+from chandlery.volume.pieces import Pieces
 from chandlery.volume.table_check import bad_table
-from chandlery.volume.tree import Entry, EntryType, VersionVector, ancestors, check_format, decode_entry, decode_vector, encode_vector
+from chandlery.volume.tree import Entry, EntryDecoder, EntryType, VersionVector, check_format, decode_vector, encode_vector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 FRAME_BYTES = 256 << 10
 CHUNK_BYTES = 4 << 20
 MAX_TABLE_BYTES, MAX_PLAIN_TABLE_BYTES = 64 << 20, 96 << 20
 MAX_REPLACED = 256
+_MAX_WINDOW, _PIECE_BYTES = 1 << 23, 64 << 10
 _MAX_FRAME = CHUNK_BYTES + FRAME_BYTES + (64 << 10)
 
 
@@ -43,16 +46,7 @@ class PackRef:
         return self.digest.hex[:16]
 
 
-@value
-class Piece:
-    """Part of a file: `size_bytes` at `at` of the plain bytes of a frame."""
-
-    frame: int
-    at: int
-    size_bytes: int
-
-
-@value
+@compact
 class Frame:
     start: int
     size_bytes: int
@@ -61,38 +55,73 @@ class Frame:
 
 @value
 class Table:
+    """`pieces` are those of the files among `entries`, by their number there."""
+
     entries: tuple[Entry, ...]
     frames: tuple[Frame, ...]
-    pieces: "dict[str, tuple[Piece, ...]]"
+    pieces: Pieces
 
 
 def read_table(data: bytes, pack: PackRef) -> Table:
     """The table of a pack from its bytes, which a mirror may have chosen. Raises StoreError volume.bad-table, volume.format."""
     if len(data) != pack.table_bytes or hashlib.sha256(data).hexdigest() != pack.table_sha256:
         raise bad_table("is not the one that the head names")
-    document = check_format(table_check.parse(expand(data, MAX_PLAIN_TABLE_BYTES)))
+    rows = JsonRows(expand_in_pieces(data, MAX_PLAIN_TABLE_BYTES), ("entries", "frames"))
+    table = _TableInParts()
+    problem: Exception | None = None
     try:
-        return _decode_table(document, pack)
-    except (KeyError, TypeError, ValueError, AttributeError) as broken:
+        for number, (key, row) in enumerate(rows):
+            if number > table_check.MAX_ENTRIES + table_check.MAX_FRAMES:
+                raise bad_table("has too many rows")
+            # what is wrong in a table of another format isn't known
+            if problem is None:
+                try:
+                    table.add(key, row)
+                except (KeyError, TypeError, ValueError, AttributeError, OverflowError, StoreError) as broken:
+                    problem = broken
+        check_format(rows.rest)
+        if problem is not None:
+            raise problem
+        if not {"entries", "frames"} <= rows.rest.keys():
+            raise bad_table("lacks what a table has")
+        return table.checked(pack)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as broken:
         raise bad_table(f"can't be read ({type(broken).__name__})") from broken
 
 
-def _decode_table(document: "dict[str, Any]", pack: PackRef) -> Table:
-    frames = tuple([Frame(*item) for item in document["frames"]])
-    table_check.check_frames(frames, end=pack.table_at, most_plain_bytes=_MAX_FRAME)
-    if len(document["entries"]) > table_check.MAX_ENTRIES:
-        raise bad_table("has too many entries")
-    entries, pieces = [], {}
-    for item in document["entries"]:
-        entry = decode_entry(item)
+class _TableInParts:
+    """A table whose rows come one after the other, and the frames, which pieces name, perhaps last."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._frames: list[Frame] = []
+        self._pieces = Pieces()
+        self._decoder = EntryDecoder()
+
+    def add(self, key: str, row: "Any") -> None:
+        if key == "frames":
+            self._frames.append(Frame(*row))
+            if len(self._frames) > table_check.MAX_FRAMES:
+                raise bad_table("has too many frames")
+            return
+        entry = self._decoder.decode(row)
         table_check.check_entry(entry)
-        entries.append(entry)
+        self._entries.append(entry)
+        if len(self._entries) > table_check.MAX_ENTRIES:
+            raise bad_table("has too many entries")
         if entry.type is EntryType.FILE:
-            pieces[entry.path] = found = tuple([Piece(*piece) for piece in item["pieces"]])
-            table_check.check_pieces(found, frames, entry.size)
-    table_check.check_tree(entries)
-    table_check.check_overlaps(piece for found in pieces.values() for piece in found)
-    return Table(tuple(entries), frames, pieces)
+            table_check.check_pieces(row["pieces"], entry.size)
+            for piece in row["pieces"]:
+                self._pieces.add(*piece)
+            if len(self._pieces) > table_check.MAX_PIECES:
+                raise bad_table("has too many pieces")
+        self._pieces.end_row()
+
+    def checked(self, pack: PackRef) -> Table:
+        table_check.check_frames(self._frames, end=pack.table_at, most_plain_bytes=_MAX_FRAME)
+        table_check.check_places(self._pieces, self._frames)
+        table_check.check_tree(self._entries)
+        return Table(tuple(self._entries), tuple(self._frames), self._pieces)
 
 
 def expand(data: bytes, limit: int) -> bytes:
@@ -100,12 +129,41 @@ def expand(data: bytes, limit: int) -> bytes:
     import zstandard
 
     try:
-        stated = zstandard.frame_content_size(data)
-        if not 0 <= stated <= limit:
-            raise bad_table("has a frame that is too large")
-        return zstandard.ZstdDecompressor(max_window_size=1 << 23).decompress(data, max_output_size=stated or 1)
+        stated = _stated_size(data, limit)
+        return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).decompress(data, max_output_size=stated or 1)
     except (zstandard.ZstdError, MemoryError) as broken:
-        raise StoreError(f"a frame of a cache volume's pack is damaged: {broken}", code="volume.bad-frame") from broken
+        raise _bad_frame(broken) from broken
+
+
+def expand_in_pieces(data: bytes, limit: int) -> "Iterator[bytes]":
+    """The same a piece at a time."""
+    import zstandard
+
+    try:
+        left = _stated_size(data, limit)
+        with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(data) as reader:
+            while piece := reader.read(_PIECE_BYTES):
+                left -= len(piece)
+                if left < 0:
+                    raise bad_table("has a frame that is larger than it says")
+                yield piece
+    except (zstandard.ZstdError, MemoryError) as broken:
+        raise _bad_frame(broken) from broken
+    if left:
+        raise bad_table("has a frame that is smaller than it says")
+
+
+def _stated_size(data: bytes, limit: int) -> int:
+    import zstandard
+
+    stated = zstandard.frame_content_size(data)
+    if not 0 <= stated <= limit:
+        raise bad_table("has a frame that is too large")
+    return stated
+
+
+def _bad_frame(broken: Exception) -> StoreError:
+    return StoreError(f"a frame of a cache volume's pack is damaged: {broken}", code="volume.bad-frame")
 
 
 def encode_ref(pack: PackRef) -> "dict[str, Any]":
@@ -136,4 +194,8 @@ def decode_ref(document: "dict[str, Any]") -> PackRef:
 
 def parents_first(entries: "Iterable[Entry]") -> list[Entry]:
     """Directories before what is in them."""
-    return sorted(entries, key=lambda entry: (len(ancestors(entry.path)), entry.path))
+    return sorted(sorted(entries, key=lambda entry: entry.path), key=_depth)
+
+
+def _depth(entry: Entry) -> int:
+    return entry.path.count("/") + 1 if entry.path else 0

@@ -4,11 +4,13 @@ Chunks of large files are mostly archives, which no level makes smaller: they ge
 """
 
 import hashlib
+import json
 import os
 import struct
 from collections import deque
 
 from chandlery.errors import StoreError
+from chandlery.linux.atomic import remove_if_there
 from chandlery.oci import canonical
 from chandlery.oci.digest import from_hex
 from chandlery.volume import table_check
@@ -38,7 +40,7 @@ class Writer:
         self._at = 0
         self._plain = bytearray()
         self._frames: list[list[int]] = []
-        self._entries: list[dict[str, Any]] = []
+        self._rows = _Rows(f"{path}.rows")
         self._pool: ThreadPoolExecutor | None = None
         self._pending: deque[tuple[Future[bytes], int]] = deque()
         self._count = 0
@@ -47,13 +49,13 @@ class Writer:
     def add(self, entry: Entry, open_content: "Callable[[], BinaryIO] | None") -> str:
         """One entry; a file whose content holds something forbidden is left out, whole. The sha256 of its content, "" where there is none."""
         document = encode_entry(entry)
-        if len(self._entries) > table_check.MAX_ENTRIES:
-            raise StoreError(f"{len(self._entries)} files are too many for one pack", code="volume.too-many-entries")
+        if self._rows.count >= table_check.MAX_ENTRIES:
+            raise StoreError(f"more than {self._rows.count} files are too many for one pack", code="volume.too-many-entries")
         if open_content is None:
             if len(self._plain) >= FRAME_BYTES:
                 self._flush()
             self._plain += _tar_header(entry, 0)
-            self._entries.append(document)
+            self._rows.add(document)
             return ""
         if self._forbidden and _holds(open_content, self._forbidden):
             self.left_out.append(entry.path)
@@ -76,7 +78,7 @@ class Writer:
         if entry.sha256 and sha256 != entry.sha256:
             raise StoreError(f"{entry.path} is damaged in this store", code="volume.damaged", hint="chandlery volume verify shows what is")
         self._plain += b"\0" * (-entry.size % 512)
-        self._entries.append({**document, "sha256": sha256, "pieces": pieces})
+        self._rows.add({**document, "sha256": sha256, "pieces": pieces})
         if entry.size >= FRAME_BYTES:
             self._flush()
         return sha256
@@ -86,7 +88,7 @@ class Writer:
         self._begin(entry)
         pieces = [[self._count, len(self._plain), entry.size]] if entry.size else []
         self._plain += content + b"\0" * (-entry.size % 512)
-        self._entries.append({**encode_entry(entry), "pieces": pieces})
+        self._rows.add({**encode_entry(entry), "pieces": pieces})
 
     def add_frames(self, entry: Entry, frames: "Iterable[tuple[bytes, int]]", pieces: "Iterable[tuple[int, int]]") -> None:
         """A file that has frames of its own in another pack: they are taken as they are. `frames` are (bytes, plain bytes), `pieces` (at, size) in each."""
@@ -97,24 +99,19 @@ class Writer:
         for data, plain_bytes in frames:
             self._write_frame(data, plain_bytes)
             self._count += 1
-        self._entries.append({**encode_entry(entry), "pieces": found})
+        self._rows.add({**encode_entry(entry), "pieces": found})
 
     def leave_out(self, is_unwanted: "Callable[[str], bool]") -> None:
         """Take entries that were added out of the table; nobody then finds their bytes."""
-        gone = {entry["path"]: decode_path(entry["path"]) for entry in self._entries if is_unwanted(decode_path(entry["path"]))}
-        self._entries = [entry for entry in self._entries if entry["path"] not in gone]
-        self.left_out.extend(gone.values())
+        self.left_out.extend(self._rows.leave_out(is_unwanted))
 
     def finish(self, by: VersionVector) -> PackRef:
         """Write the table and close the file; how a head names the pack."""
-        import zstandard
-
         self._plain += b"\0" * 1024
         self._flush()
         while self._pending:
             self._write_oldest()
-        plain = canonical.encode({"format": 1, "frames": self._frames, "entries": self._entries})
-        table = zstandard.ZstdCompressor(level=_TABLE_LEVEL).compress(plain)
+        table = self._rows.table(self._frames)
         self._write(struct.pack("<II", _SKIPPABLE, len(table)))
         at = self._at
         self._write(table)
@@ -123,6 +120,7 @@ class Writer:
 
     def close(self) -> None:
         self._file.close()
+        self._rows.close()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
@@ -159,6 +157,61 @@ class Writer:
         self._file.write(data)
         self._hasher.update(data)
         self._at += len(data)
+
+
+class _Rows:
+    """The rows of a pack's table: a hundred thousand are kept in a file, one a line, until their table is compressed."""
+
+    def __init__(self, path: str) -> None:
+        self.count = 0
+        self._path = path
+        self._file: BinaryIO = open(path, "w+b")  # noqa: SIM115 (closed by close)
+        self._size_bytes = 0
+
+    def add(self, row: "dict[str, Any]") -> None:
+        self._write(canonical.encode(row))
+
+    def leave_out(self, is_unwanted: "Callable[[str], bool]") -> list[str]:
+        """Keep no row of such a path; the paths."""
+        old = self._file
+        os.unlink(self._path)
+        self._file = open(self._path, "w+b")  # noqa: SIM115 (closed by close)
+        self.count = self._size_bytes = 0
+        gone = []
+        with old:
+            old.seek(0)
+            for line in old:
+                path = decode_path(json.loads(line)["path"])
+                if is_unwanted(path):
+                    gone.append(path)
+                else:
+                    self._write(line[:-1])
+        return gone
+
+    def table(self, frames: list[list[int]]) -> bytes:
+        """The table, compressed: the canonical document of format, frames and entries."""
+        import zstandard
+
+        first, last = b'{"entries":[', b'],"format":1,"frames":%s}' % canonical.encode(frames)
+        size_bytes = len(first) + self._size_bytes + max(0, self.count - 1) + len(last)
+        compressor = zstandard.ZstdCompressor(level=_TABLE_LEVEL).compressobj(size=size_bytes)
+        made = [compressor.compress(first)]
+        self._file.seek(0)
+        begin = b""
+        for line in self._file:
+            made.append(compressor.compress(begin + line[:-1]))
+            begin = b","
+        made += (compressor.compress(last), compressor.flush())
+        return b"".join(made)
+
+    def close(self) -> None:
+        self._file.close()
+        remove_if_there(self._path)
+
+    def _write(self, row: bytes) -> None:
+        self._file.write(row + b"\n")
+        self.count += 1
+        self._size_bytes += len(row)
 
 
 def _compressed(plain: bytes, level: int) -> bytes:

@@ -4,7 +4,7 @@ A pack of it is stored, then a head under a name that nobody used before, which 
 afterwards, each only if it still is what was read. Whoever is killed in between has shown nothing, or left a head that the next one absorbs. No lock is held.
 """
 
-from functools import reduce
+from functools import partial, reduce
 
 from chandlery.content.race import reach
 from chandlery.errors import ChandleryError, NotFound, RegistryError, StoreError
@@ -27,7 +27,7 @@ from chandlery.volume.tree import EMPTY_VECTOR, Entry, EntryType, VersionVector,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from chandlery.content.session import Session
     from chandlery.content.store import Store
@@ -107,7 +107,7 @@ def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: 
             scratch = session.scratch("k")
             readers = [PackReader(remote, item, f"{scratch}/{number}") for number, item in enumerate(new)]
             pack_reader.read_tables(readers, most_bytes_whole=0)
-            tables = {reader.ref: reader.table for reader in readers if reader.table is not None}
+            tables = {reader.ref: reader.table.entries for reader in readers if reader.table is not None}
             mine = {path: entry for path, (entry, _) in _changed(store, row, seen.head.vector)[0].items()}
             return bool(reconciling.competing(row.head, mine, [head for _, head in seen.heads], tables))
         finally:
@@ -145,6 +145,7 @@ class _Publication:
         self._covered = self._there.joined(elsewhere)
         self._tombstones = tombstones.joined(theirs.tombstones, row.head.tombstones)
         self._objects = Objects(store)
+        self._trees: list[str] = []
 
     def run(self, forbidden: tuple[bytes, ...]) -> PublishReport:
         has_news = not self._row.head.vector <= self._covered
@@ -170,10 +171,11 @@ class _Publication:
         seen = self._show(path, kept, made, own)
         return PublishReport(files - len(writer.left_out), made.size_bytes if made else 0, tuple(writer.left_out), seen)
 
-    def _beyond(self, vector: VersionVector) -> dict[str, tuple[Entry, str]]:
-        """The entries that may leave and that `vector` doesn't cover, with what is above them; and the files they are in."""
+    def _beyond(self, vector: VersionVector) -> dict[str, tuple[Entry, int]]:
+        """The entries that may leave and that `vector` doesn't cover, with what is above them; and the numbers of the trees they are in."""
         head = self._row.head
         shown, directories = _changed(self._store, self._row, vector)
+        self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
         failed = {step for layer in head.layers for step in layer.failed}
         removed = dict(self._tombstones)
         chosen = {
@@ -185,7 +187,7 @@ class _Publication:
             and may_share(entry)
         }
         chosen.update(above for path in tuple(chosen) for above in ancestors(path) if above in shown)
-        return {path: (shown[path][0], f"{directories[shown[path][1]]}/{materialise.TREE}/{path}") for path in chosen}
+        return {path: shown[path] for path in chosen}
 
     def _victims(self, added_bytes: int) -> list[PackReader]:
         """The packs that become one with the new one."""
@@ -196,22 +198,23 @@ class _Publication:
             raise StoreError(f"{self._remote.name} has too many packs, and not all could be fetched to make one of them", code="volume.too-many-packs")
         return readers
 
-    def _write(self, writer: Writer, chosen: dict[str, tuple[Entry, str]], victims: list[PackReader]) -> int:
+    def _write(self, writer: Writer, chosen: dict[str, tuple[Entry, int]], victims: list[PackReader]) -> int:
         """Everything into one pack, at each path what wins; how many files are from here."""
         old = compaction.winners(victims, dict(self._tombstones))
         for path, (entry, _) in chosen.items():
             older = old.get(path)
             if older is not None and precedence(older[0].version) <= precedence(entry.version):
                 del old[path]
-        directories = {path: entry for path, (entry, _) in (*chosen.items(), *old.items()) if entry.is_directory}
+        directories = {path: entry for found in (chosen, old) for path, (entry, _) in found.items() if entry.is_directory}
         for entry in packs.parents_first(directories.values()):
             writer.add(entry, None)
         for reader in victims:
-            compaction.copy(writer, reader, [entry for entry, source in old.values() if source is reader and not entry.is_directory])
+            compaction.copy(writer, reader, partial(_is_from, old, reader))
         files = 0
-        for path, (entry, file) in sorted(chosen.items()):
+        for path in sorted(chosen):
+            entry, index = chosen[path]
             if not entry.is_directory and path not in old:
-                files += self._add(writer, entry, file)
+                files += self._add(writer, entry, f"{self._trees[index]}/{path}")
         return files
 
     def _add(self, writer: Writer, entry: Entry, file: str) -> int:
@@ -259,3 +262,8 @@ class _Publication:
                 if not isinstance(failure, NotFound):
                     return absorbed[number:]
         return absorbed[len(self._seen.names) + _MOST_LEFTOVERS :]
+
+
+def _is_from(winners: "Mapping[str, tuple[Entry, PackReader]]", reader: PackReader, entry: Entry) -> bool:
+    found = winners.get(entry.path)
+    return found is not None and found[0] is entry and found[1] is reader

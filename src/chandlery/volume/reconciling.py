@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from chandlery.volume.fetch import AtHand
     from chandlery.volume.head import Head
-    from chandlery.volume.pack import PackRef, Table
+    from chandlery.volume.pack import PackRef
     from chandlery.volume.pack_reader import PackReader
     from chandlery.volume.remote_head import RemoteHead
 
@@ -39,10 +39,10 @@ class Contents:
 
 
 def competing(
-    head: "Head", mine: "Mapping[str, Entry]", heads: "Sequence[RemoteHead]", tables: "Mapping[PackRef, Table]"
+    head: "Head", mine: "Mapping[str, Entry]", heads: "Sequence[RemoteHead]", tables: "Mapping[PackRef, Sequence[Entry]]"
 ) -> "dict[str, dict[Entry, PackRef | None]]":
     """The indexes of which there are several versions, none of whose writers had seen the others; with the pack that each is in, None for what is here."""
-    indexes = {item: [entry for entry in table.entries if adapting.is_index(entry)] for item, table in tables.items()}
+    indexes = {item: [entry for entry in table if adapting.is_index(entry)] for item, table in tables.items()}
     places: dict[str, dict[Entry, PackRef]] = {}
     generations: dict[str, Generation] = {}
     for remote in heads:

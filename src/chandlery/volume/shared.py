@@ -17,12 +17,12 @@ from chandlery.volume.adapters import known
 from chandlery.volume.at_hand import AtHand
 from chandlery.volume.head import FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
 from chandlery.volume.key import VolumeKey
-from chandlery.volume.merge import merge, view
+from chandlery.volume.merge import precedence, shown_of
 from chandlery.volume.objects import Objects, is_object
 from chandlery.volume.pack import PackRef
 from chandlery.volume.pack_reader import PackReader
 from chandlery.volume.remote_head import RemoteHead, Seen
-from chandlery.volume.tree import EMPTY_VECTOR, Entry, Generation, Version, VersionVector, ancestors
+from chandlery.volume.tree import EMPTY_VECTOR, Entry, Version, VersionVector, ancestors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from chandlery.content.session import Session
     from chandlery.content.store import Store
     from chandlery.oci.digest import Digest
-    from chandlery.volume.pack import Table
     from chandlery.volume.protocol import VolumeRemote
 
     Wanted = dict[str, tuple[Entry, PackRef | None]]
+    Tables = dict[PackRef, tuple[Entry, ...]]
 
 _COMMIT_TIMEOUT_S = 60.0
 # a few files that come to a large volume
@@ -194,10 +194,10 @@ class _Pull:
                 return
             left = tuple([item for item in left if item not in self._readers])
 
-    def _tables(self) -> "dict[PackRef, Table]":
+    def _tables(self) -> "Tables":
         """Without what the projects of other scopes made themselves."""
         return {
-            item: replace(reader.table, entries=tuple([entry for entry in reader.table.entries if entry.only_in in ("", self._key.scope)]))
+            item: tuple([entry for entry in reader.table.entries if entry.only_in in ("", self._key.scope)])
             for item, reader in self._readers.items()
             if reader.table is not None
         }
@@ -239,7 +239,7 @@ class _Pull:
 class _Plan:
     """What a pull makes of the head `row`, whose layers are held: what is wanted, and what will be seen."""
 
-    def __init__(self, store: "Store", row: VolumeRow, heads: list[RemoteHead], theirs: RemoteHead, tables: "dict[PackRef, Table]") -> None:
+    def __init__(self, store: "Store", row: VolumeRow, heads: list[RemoteHead], theirs: RemoteHead, tables: "Tables") -> None:
         self.row = row
         directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers]
         self._trees = [f"{directory}/{materialise.TREE}" for directory in directories]
@@ -258,16 +258,16 @@ class _Plan:
         return {path: self.path_of(self.mine[path]) for path in paths if path in self.mine}
 
 
-def _relevant(head: Head, directories: list[str], tables: "dict[PackRef, Table]") -> tuple[dict[str, tuple[Entry, int]], bool]:
+def _relevant(head: Head, directories: list[str], tables: "Tables") -> tuple[dict[str, tuple[Entry, int]], bool]:
     """What the head shows that `tables` may have to do with; whether that isn't all.
 
     A few files that come to a large volume meet only what is at their paths and above, unless one takes the place of a directory or belongs to a unit.
     """
-    files = {entry.path for table in tables.values() for entry in table.entries if not entry.is_directory}
+    files = {entry.path for table in tables.values() for entry in table if not entry.is_directory}
     if not tables:
         return {}, True
     if len(files) <= _FEW_FILES and head.entries >= _MANY_ENTRIES and not any(map(known.unit_of, files)):
-        paths = files | {entry.path for table in tables.values() for entry in table.entries} | {above for path in files for above in ancestors(path)}
+        paths = files | {entry.path for table in tables.values() for entry in table} | {above for path in files for above in ancestors(path)}
         found = materialise.shown([materialise.read_entries(directory, paths) for directory in directories])
         if not any(path in found and found[path][0].is_directory for path in files):
             return found, True
@@ -281,24 +281,29 @@ def _next_version(store: "Store", head: Head, theirs: RemoteHead, vector: Versio
     return Version(max(head.lamport, theirs.lamport) + 1, slot, vector.count(slot) + 1)
 
 
-def _wanted(
-    head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "dict[PackRef, Table]", contested: "Iterable[str]"
-) -> "tuple[Wanted, dict[str, Entry]]":
+def _wanted(head: Head, mine: "dict[str, Entry]", theirs: RemoteHead, tables: "Tables", contested: "Iterable[str]") -> "tuple[Wanted, dict[str, Entry]]":
     """What the merge of both sides shows and this machine lacks, with the directories above it and above what is contested; and all that is shown.
 
     Theirs are packs of many writers, and not all of them were read: that their heads cover a version doesn't tell that one of these has superseded it.
     """
-    sources = {entry: item for item, table in tables.items() for entry in table.entries}
-    registers: dict[str, set[Entry]] = {}
-    for entry in sources:
-        registers.setdefault(entry.path, set()).add(entry)
-    other = Generation(EMPTY_VECTOR, theirs.lamport, {path: frozenset(found) for path, found in registers.items()}, dict(theirs.tombstones))
-    ours = Generation(EMPTY_VECTOR, head.lamport, {path: frozenset([entry]) for path, entry in mine.items()}, dict(head.tombstones))
-    shown = view(merge(ours, other))
-    chosen = {path for path, entry in shown.items() if entry in sources and _lacks(mine.get(path), entry)}
+    removed = dict(tombstones.joined(head.tombstones, theirs.tombstones))
+    best: Wanted = {path: (entry, None) for path, entry in mine.items() if not tombstones.is_removed(entry, removed)}
+    rivals: dict[str, list[Entry]] = {}
+    for item, entries in tables.items():
+        for entry in entries:
+            if tombstones.is_removed(entry, removed):
+                continue
+            known_best = best.get(entry.path)
+            if known_best is not None and known_best[0].version != entry.version:
+                rivals.setdefault(entry.path, [known_best[0]]).append(entry)
+            if known_best is None or precedence(known_best[0].version) < precedence(entry.version):
+                best[entry.path] = (entry, item)
+    shown = shown_of({path: entry for path, (entry, _) in best.items()}, lambda path: rivals.get(path) or [best[path][0]])
+    theirs_alone = (path for path, entry in shown.items() if best[path][1] is not None or best[path][0] is not entry)
+    chosen = {path for path in theirs_alone if _lacks(mine.get(path), shown[path])}
     chosen = {path for path in chosen if all(above in shown for above in ancestors(path))}
     chosen.update(above for path in (*chosen, *contested) for above in ancestors(path) if above in shown)
-    return {path: (shown[path], sources.get(shown[path])) for path in chosen}, shown
+    return {path: best[path] if best[path][0] is shown[path] else (shown[path], None) for path in chosen}, shown
 
 
 def _check_room(store: "Store", wanted: "Wanted") -> None:

@@ -14,13 +14,16 @@ from chandlery.volume.tree import MAX_COUNT, Entry, EntryType, Version, VersionV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from chandlery.volume.pack import Frame, Piece
+    from chandlery.volume.pack import Frame
+    from chandlery.volume.pieces import Pieces
 
 MAX_ENTRIES = 400_000
-# an entry of a file is about 18; each is an object of some 60 bytes when it was parsed
+# a terabyte in the largest frames there are
+MAX_FRAMES, MAX_PIECES = 300_000, 1_000_000
+# of a head's document: each is an object of some 60 bytes when it was parsed
 MAX_VALUES = 8_000_000
 MAX_PATH_BYTES = 3500
 MAX_TARGET_BYTES = 4095
@@ -111,23 +114,30 @@ def check_frames(frames: "Sequence[Frame]", *, end: int, most_plain_bytes: int) 
         raise bad_table("names frames that are too large together")
 
 
-def check_pieces(pieces: "Iterable[Piece]", frames: "Sequence[Frame]", size_bytes: int) -> None:
-    """A file's pieces lie in frames and are as long as the file."""
+def check_pieces(pieces: "Sequence[Sequence[int]]", size_bytes: int) -> None:
+    """A file's pieces, each [frame, at, size], are numbers that can be, and as long as the file."""
     total = 0
-    for piece in pieces:
-        if not (is_count(piece.frame) and piece.frame < len(frames) and is_count(piece.at) and is_count(piece.size_bytes)):
+    for frame, at, size in pieces:
+        if not (is_count(frame) and is_count(at) and is_count(size) and size):
             raise bad_table("names a piece outside its frame")
-        if not piece.size_bytes or piece.at + piece.size_bytes > frames[piece.frame].plain_bytes:
-            raise bad_table("names a piece outside its frame")
-        total += piece.size_bytes
+        total += size
     if total != size_bytes:
         raise bad_table("has a file of another size than its pieces")
 
 
-def check_overlaps(pieces: "Iterable[Piece]") -> None:
-    """No two files are made of the same bytes: a pack never becomes more than its frames hold."""
-    ordered = sorted([(piece.frame, piece.at, piece.at + piece.size_bytes) for piece in pieces])
-    if any(one[0] == other[0] and one[2] > other[1] for one, other in itertools.pairwise(ordered)):
+def check_places(pieces: "Pieces", frames: "Sequence[Frame]") -> None:
+    """Pieces lie in frames, and no two files are made of the same bytes: a pack never becomes more than its frames hold."""
+    last = (-1, 0)
+    is_ordered = True
+    for frame, at, size in pieces.all():
+        if frame >= len(frames) or at + size > frames[frame].plain_bytes:
+            raise bad_table("names a piece outside its frame")
+        is_ordered = is_ordered and (frame, at) >= last
+        last = (frame, at + size)
+    # as every writer has them
+    if is_ordered:
+        return
+    if any(one[0] == other[0] and one[1] + one[2] > other[1] for one, other in itertools.pairwise(sorted(pieces.all()))):
         raise bad_table("names pieces that overlap")
 
 

@@ -9,17 +9,17 @@ and no modification time is ever compared. Documents carry `format: 1`; one of a
 program doesn't know, is refused and never half understood.
 """
 
-import json
 from bisect import bisect_left
 from enum import StrEnum
 
 from chandlery.errors import StoreError
 from chandlery.oci import canonical
-from chandlery.values import value
+from chandlery.values import compact, value
+from chandlery.volume.json_rows import JsonRows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from typing import Any
 
 FORMAT = 1
@@ -34,7 +34,11 @@ class EntryType(StrEnum):
     HARD_LINK = "link"
 
 
-@value
+_PIECE_BYTES = 64 << 10
+_TYPES = {kind.value: kind for kind in EntryType}
+
+
+@compact
 class Version:
     """Who wrote something. (slot, sequence) names one delta; causally later deltas have a larger `lamport`."""
 
@@ -43,7 +47,7 @@ class Version:
     sequence: int
 
 
-@value
+@compact
 class Entry:
     """One path. `target` is where a symlink points, or the path whose inode a hard link shares (its other fields are its own, so it can stand alone).
 
@@ -189,34 +193,72 @@ def encode_entry(entry: Entry) -> "dict[str, Any]":
     return document
 
 
-def decode_entry(document: "dict[str, Any]") -> Entry:
-    lamport, slot, sequence = document["by"]
-    return Entry(
-        path=decode_path(document["path"]),
-        type=EntryType(document["type"]),
-        mode=document["mode"],
-        uid=document.get("uid", 0),
-        gid=document.get("gid", 0),
-        mtime_ns=document["mtime_ns"],
-        version=Version(lamport, slot, sequence),
-        size=document.get("size", 0),
-        sha256=document.get("sha256", ""),
-        target=decode_path(document.get("target", "")),
-        xattrs=tuple(sorted((name, bytes.fromhex(content)) for name, content in document.get("xattrs", {}).items())),
-        only_in=document.get("only", ""),
-    )
+class EntryDecoder:
+    """Makes the entries of one table. What many of them have is one object: a hundred thousand of each would be most of the memory."""
+
+    def __init__(self) -> None:
+        self._versions: dict[tuple[object, ...], Version] = {}
+        self._modes: dict[int, int] = {}
+
+    def decode(self, document: "dict[str, Any]") -> Entry:
+        mode, xattrs = document["mode"], document.get("xattrs")
+        return Entry(
+            decode_path(document["path"]),
+            _TYPES[document["type"]],
+            # True is 1 for a dictionary
+            self._modes.setdefault(mode, mode) if type(mode) is int else mode,
+            document.get("uid", 0),
+            document.get("gid", 0),
+            document["mtime_ns"],
+            self._version(*document["by"]),
+            document.get("size", 0),
+            document.get("sha256", ""),
+            decode_path(document["target"]) if "target" in document else "",
+            tuple(sorted((name, bytes.fromhex(content)) for name, content in xattrs.items())) if xattrs is not None else (),
+            document.get("only", ""),
+        )
+
+    def _version(self, lamport: "Any", slot: "Any", sequence: "Any") -> Version:
+        key = lamport, slot, sequence, type(lamport), type(sequence)
+        found = self._versions.get(key)
+        if found is None:
+            found = self._versions[key] = Version(lamport, slot, sequence)
+        return found
 
 
-def encode_table(entries: "tuple[Entry, ...]") -> bytes:
-    """A table of contents: what one directory of a volume holds, in order of path."""
-    ordered = sorted(entries, key=lambda entry: entry.path)
-    return canonical.encode({"format": FORMAT, "entries": [encode_entry(entry) for entry in ordered]})
+def encode_table(entries: "Iterable[Entry]") -> "Iterator[bytes]":
+    """A table of contents: what one directory of a volume holds, in order of path. In pieces: the whole would be as large as the entries."""
+    rows = bytearray(b'{"entries":[')
+    begin = b""
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        rows += begin
+        rows += canonical.encode(encode_entry(entry))
+        begin = b","
+        if len(rows) >= _PIECE_BYTES:
+            yield bytes(rows)
+            rows.clear()
+    rows += b'],"format":%d}' % FORMAT
+    yield bytes(rows)
 
 
-def decode_table(data: bytes) -> tuple[Entry, ...]:
-    """Raises StoreError volume.format for a table that this program must not interpret."""
-    document = check_format(json.loads(data))
-    return tuple([decode_entry(entry) for entry in document["entries"]])
+def decode_table(pieces: "Iterable[bytes]", only: "Container[str] | None" = None) -> "Iterator[Entry]":
+    """The entries of a table, of those `only` at some paths, which are encoded. Raises StoreError volume.format, at the end if need be, for one that this
+    program must not interpret: let nothing come of the entries before."""
+    rows = JsonRows(pieces, ("entries",))
+    decoder = EntryDecoder()
+    problem: Exception | None = None
+    for _, row in rows:
+        try:
+            if problem is None and (only is None or row["path"] in only):
+                yield decoder.decode(row)
+        except (KeyError, TypeError, ValueError, AttributeError) as broken:
+            # what is wrong in a table of another format isn't known
+            problem = broken
+    check_format(rows.rest)
+    if problem is None and "entries" not in rows.rest:
+        problem = KeyError("entries")
+    if problem is not None:
+        raise problem
 
 
 def encode_vector(vector: VersionVector) -> dict[str, int]:
