@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from chandlery.volume.adapters import pnpm_index
 from chandlery.volume.adapters.adapter import MutableName, Plain, after
 
 TYPE_CHECKING = False
@@ -82,21 +83,29 @@ class Npm(Plain):
 
 class Pnpm(Plain):
     name = "pnpm"
-    observes = r"(?:^|/)metadata(?:-full|-ff)?-v\d[\d.]*/[^/]+/.+\.json$"
+    observes = r"(?:^|/)(?:metadata(?:-full|-ff)?-v\d[\d.]*|v\d+/metadata(?:-full|-ff)?)/[^/]+/.+\.jsonl?$"
     traces: tuple[str, ...] = ("metadata",)
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
-        """metadata-v1.3/<registry>/<package>.json."""
-        parts = path.removesuffix(".json").split("/")
+        """metadata-v1.3/<registry>/<package>.json; since pnpm 11 v11/metadata/..., since 12 .jsonl."""
+        parts = path.removesuffix("l").removesuffix(".json").split("/")
         at = next(at for at, part in enumerate(parts) if part.startswith("metadata"))
         return MutableName("npm-dist-tag", "/".join(parts[at + 1 :]))
 
     def is_never_stored(self, path: str) -> bool:
         parts = path.split("/")
-        return len(parts) >= 3 and parts[-3] == "files" and len(parts[-2]) == 2 and "_tmp_" in parts[-1]
+        return (len(parts) >= 3 and parts[-3] == "files" and len(parts[-2]) == 2 and "_tmp_" in parts[-1]) or pnpm_index.is_beside_index(path)
+
+    def is_index(self, path: str) -> bool:
+        return pnpm_index.is_index(path)
+
+    def merge_index(self, path: str, ours: bytes, theirs: bytes) -> bytes | None:
+        return pnpm_index.merged(ours, theirs) if pnpm_index.is_index(path) else None
 
     def may_share(self, path: str, files: "Files") -> bool:
         """files/ab/<rest of the sha512>, with -exec where it is a program."""
+        if pnpm_index.is_index(path):
+            return pnpm_index.is_sound(files.read(path))
         parts = path.split("/")
         if len(parts) < 3 or parts[-3] != "files" or len(parts[-2]) != 2:
             return False

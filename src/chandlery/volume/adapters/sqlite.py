@@ -1,5 +1,6 @@
 """An SQLite database and what it has not yet written into it: together or not at all."""
 
+from chandlery.volume.adapters import pnpm_index
 from chandlery.volume.adapters.adapter import Plain
 
 TYPE_CHECKING = False
@@ -19,6 +20,9 @@ class Sqlite(Plain):
         return path.endswith(tuple(end + _SHARED_MEMORY for end in _DATABASES))
 
     def unit_of(self, path: str) -> str:
+        """The database, but for one that is merged."""
+        if pnpm_index.is_index(path) or pnpm_index.is_beside_index(path):
+            return ""
         base = path
         for suffix in (*LOGS, _SHARED_MEMORY):
             base = base.removesuffix(suffix)
