@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MACHINE_SCOPE = "machine"
 """Of volumes that are the machine's, whoever builds: where nothing is shared."""
 _MAX_FILE_BYTES = 1 << 20
+_LONGEST_NAME = 64
 _USUAL_BRANCHES = (("", "main"), ("", "master"))
 
 
@@ -38,6 +39,16 @@ class _Place:
     targets: tuple[tuple[str, str], ...] = ()  # (project, branch) that are trusted more, read after the own one; "" is the own project
     reason: str = ""
     inside: str = ""  # the context's place in the project
+
+
+def machine_name(environment: "Mapping[str, str]") -> str:
+    """What others are told that this machine is called: CHANDLERY_MACHINE, else the host's name."""
+    return told_name(environment.get("CHANDLERY_MACHINE", "") or os.uname().nodename)
+
+
+def told_name(name: str) -> str:
+    """A machine's name as it may be told, whoever says it."""
+    return "".join(sign if sign.isprintable() else "?" for sign in name[:_LONGEST_NAME])
 
 
 def find(context: str, environment: "Mapping[str, str]", *, chosen: str = "", fork_from: tuple[str, ...] = ()) -> Scopes:

@@ -1,5 +1,6 @@
 """Constructs what machines share, and cache volumes, for wiring.py, which connects them to the rest of a build. Not loaded by a build that needs neither."""
 
+from chandlery.scope import machine_name
 from chandlery.values import replace, value
 
 TYPE_CHECKING = False
@@ -80,7 +81,8 @@ class SharedCaches:
         if self._places:
             from chandlery.volume.sharing import VolumeSharing
 
-            sharing = VolumeSharing(self._store, self._places, self._scopes, warn=warn, secrets=secrets)
+            machine = machine_name(self._settings.environment)
+            sharing = VolumeSharing(self._store, self._places, self._scopes, warn=warn, secrets=secrets, machine=machine)
         return Volumes(self._store, sharing, reads=self._scopes.reads, limit=_volume_limit(self._settings, warn))
 
     def _addresses(self) -> "tuple[RemoteAddress, ...]":

@@ -39,6 +39,7 @@ from chandlery.graph.vertex import Graph, Vertex
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest
 from chandlery.runtime.secrets import Secrets
+from chandlery.scope import machine_name
 from chandlery.snapshot.state import FileSystem, LayerRef
 from chandlery.solver.solver import Solver
 from chandlery.source.image import PinnedImage
@@ -136,7 +137,7 @@ class _Build:
         records = RecordStore(tools.store, tools.session, limits=limits)
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
-            pack=lambda layer: self._packed(unstopped, layer), limits=limits, db=tools.store.db,
+            pack=lambda layer: self._packed(unstopped, layer), limits=limits, db=tools.store.db, machine=machine_name(tools.environment),
             imports=caches.imports() if caches is not None else None, is_pushed=any(output.is_set("push") for output in self._outputs),
         )  # fmt: skip
         workshop = Workshop(

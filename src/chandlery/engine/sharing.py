@@ -4,7 +4,6 @@ Made for every build; where no remote is configured, or the scope is a guess tha
 recorded here as it is, so that the next build finds it without asking, and its layers stay where they are until something needs them.
 """
 
-import os
 import time
 from _thread import allocate_lock
 
@@ -46,7 +45,7 @@ UNREACHABLE_S, AWAY_S, DENIED_S = 600.0, 60.0, 86400.0
 
 class Sharing:
     """For one build. `fresh(vertex)`: the vertex isn't to be answered from records; `pack(layer)` makes a step's layer a blob; `is_pushed`: the build pushes
-    its image."""
+    its image; `machine` is what others are told that this one is called."""
 
     def __init__(
         self,
@@ -64,7 +63,9 @@ class Sharing:
         db: Database,
         imports: "Imports | None" = None,
         is_pushed: bool = False,
+        machine: str = "",
     ) -> None:
+        self._machine = machine
         self._is_pushed = is_pushed
         self.layers = layers
         self._imports = imports
@@ -264,7 +265,7 @@ class Sharing:
                     target,
                     self._scopes.write,
                     self,
-                    writer=os.uname().nodename,
+                    writer=self._machine,
                     is_lost=lambda digest: digest in self.layers.lost_blobs,
                     warn=self._book.warn,
                     note=self._note_shared,

@@ -9,7 +9,7 @@ import os
 
 from chandlery.content.names import fresh_name
 from chandlery.linux.removal import remove_tree
-from chandlery.volume import history, reads
+from chandlery.volume import history, notes, reads
 from chandlery.volume.head import FIND_ALL, PLAIN_INSTANCE, volume_row
 from chandlery.volume.objects import Objects
 
@@ -19,7 +19,22 @@ if TYPE_CHECKING:
 
 PLAIN = "plain"
 # what lies beside the layers: locks, and what is remembered of how the volume is used
-OTHER_FILES = frozenset({"lock", "commit.lock", "fold.lock", "tar.lock", "tar.json", reads.LOCK, reads.FILE, reads.NEW_FILE, history.FILE, history.NEW_FILE})
+OTHER_FILES = frozenset(
+    {
+        "lock",
+        "commit.lock",
+        "fold.lock",
+        "tar.lock",
+        "tar.json",
+        reads.LOCK,
+        reads.FILE,
+        reads.NEW_FILE,
+        history.FILE,
+        history.NEW_FILE,
+        notes.FILE,
+        notes.NEW_FILE,
+    }
+)
 
 
 def sweep(store: "Store") -> int:

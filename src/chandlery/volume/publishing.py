@@ -9,7 +9,7 @@ from functools import partial, reduce
 from chandlery.content.race import reach
 from chandlery.errors import ChandleryError, NotFound, RegistryError, StoreError
 from chandlery.values import replace, value
-from chandlery.volume import attaching, compaction, materialise, pack_reader, reconciling, remote_head, shared, tombstones
+from chandlery.volume import attaching, compaction, materialise, notes, pack_reader, reads, reconciling, remote_head, shared, tombstones
 from chandlery.volume import pack as packs
 from chandlery.volume.adapters import known
 from chandlery.volume.head import FIND, SHARED_INSTANCE, VolumeRow, volume_row
@@ -22,6 +22,7 @@ from chandlery.volume.pack_writer import Writer, opener
 from chandlery.volume.protocol import HeadName
 from chandlery.volume.remote_head import RemoteHead, Seen
 from chandlery.volume.sharing_rules import forms_of, may_share
+from chandlery.volume.telling import Telling
 from chandlery.volume.tombstones import is_removed
 from chandlery.volume.tree import EMPTY_VECTOR, Entry, EntryType, VersionVector, ancestors
 
@@ -40,12 +41,13 @@ _MOST_LEFTOVERS = 64
 
 @value
 class PublishReport:
-    """`left_out` are the paths that must not leave this machine because of what they contain; `seen` what the remote shows now."""
+    """`left_out` are the paths that must not leave this machine because of what they contain; `seen` what the remote shows now; `has_told`: by a new head."""
 
     files: int = 0
     bytes_sent: int = 0
     left_out: tuple[str, ...] = ()
     seen: Seen = Seen()
+    has_told: bool = False
 
 
 def publish(
@@ -57,11 +59,12 @@ def publish(
     elsewhere: VersionVector = EMPTY_VECTOR,
     before: Seen | None = None,
     broken: "Collection[Digest]" = (),
+    told: Telling = Telling(),
 ) -> PublishReport:
     """Show others what the volume holds and neither the remote's heads nor those elsewhere, which they read as well, have.
 
-    `before` is what was seen earlier. `broken` packs are not named any more, and what is here of them is published again. Raises ChandleryError, OSError,
-    ValueError; then others see what they saw.
+    `told` is what else they hear of this machine, `before` is what was seen earlier. `broken` packs are not named any more, and what is here of them is
+    published again. Raises ChandleryError, OSError, ValueError; then others see what they saw.
     """
     rows = store.db.read(FIND, (key.scope, key.name, key.platform, SHARED_INSTANCE))
     if not rows:
@@ -78,12 +81,12 @@ def publish(
         row, attachment = found
         try:
             try:
-                return _Publication(store, session, row, remote, seen, elsewhere, broken).run(forms_of(secrets))
+                return _Publication(store, session, row, remote, seen, elsewhere, broken, told).run(forms_of(secrets))
             except RegistryError:
                 gone = _gone_from(remote, seen)
                 if not gone:
                     raise
-                return _Publication(store, session, row, remote, seen, elsewhere, {*broken, *gone}).run(forms_of(secrets))
+                return _Publication(store, session, row, remote, seen, elsewhere, {*broken, *gone}, told).run(forms_of(secrets))
         finally:
             attachment.release()
 
@@ -133,6 +136,7 @@ class _Publication:
         seen: Seen,
         elsewhere: VersionVector,
         broken: "Collection[Digest]",
+        told: Telling,
     ) -> None:
         self._store, self._session, self._row, self._remote, self._seen = store, session, row, remote, seen
         theirs = seen.head
@@ -146,13 +150,12 @@ class _Publication:
         self._tombstones = tombstones.joined(theirs.tombstones, row.head.tombstones)
         self._objects = Objects(store)
         self._trees: list[str] = []
+        self._told = told
 
     def run(self, forbidden: tuple[bytes, ...]) -> PublishReport:
         has_news = not self._row.head.vector <= self._covered
-        if not (has_news or self._lost or self._tombstones != self._seen.head.tombstones):
-            return PublishReport(seen=self._seen)
         chosen = self._beyond(self._covered) if has_news else {}
-        if not (chosen or self._lost or self._tombstones != self._seen.head.tombstones):
+        if not (chosen or self._lost or self._tombstones != self._seen.head.tombstones or self._has_read()):
             return PublishReport(seen=self._seen)
         victims = self._victims(sum(entry.size for entry, _ in chosen.values()))
         own = VersionVector(tuple([(slot, count) for slot, count in self._row.head.vector.seen if count > self._covered.count(slot)]))
@@ -169,7 +172,23 @@ class _Publication:
         self._objects.record()
         kept = tuple([item for item in self._packs if all(item is not reader.ref for reader in victims)])
         seen = self._show(path, kept, made, own)
-        return PublishReport(files - len(writer.left_out), made.size_bytes if made else 0, tuple(writer.left_out), seen)
+        return PublishReport(files - len(writer.left_out), made.size_bytes if made else 0, tuple(writer.left_out), seen, has_told=True)
+
+    def _has_read(self) -> bool:
+        """Whether it is worth a head that others hear what was read here. Where nobody published anything, nobody trims by it."""
+        return self._told.is_reason and bool(self._seen.heads) and self._own_notes().adds_to(self._heard())
+
+    def _heard(self) -> notes.Notes:
+        return notes.united(map(notes.decode, self._seen.head.notes))
+
+    def _own_notes(self) -> notes.Notes:
+        """What others haven't heard of this machine."""
+        slot, is_known = self._row.head.slot, self._row.head.vector.count(self._row.head.slot) > 0
+        machines = {slot: self._told.machine} if self._told.machine and is_known else {}
+        if self._told.since is None:
+            return notes.Notes(0, {}, machines)
+        read = notes.of_reads(reads.load(f"{self._store.layout.volumes}/{self._row.id}"), self._told.since)
+        return replace(read, machines=machines)
 
     def _beyond(self, vector: VersionVector) -> dict[str, tuple[Entry, int]]:
         """The entries that may leave and that `vector` doesn't cover, with what is above them; and the numbers of the trees they are in."""
@@ -238,7 +257,8 @@ class _Publication:
         # not what the packs say: of a writer of whom one pack was lost, others may be left, and who has all of it must see that it is lacking
         vector = self._there.joined(own)
         absorbed = (*self._seen.names, *self._seen.leftovers)
-        after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]))
+        told = notes.encode(notes.united((self._heard(), self._own_notes())))
+        after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]), (told,))
         name = self._remote.put_head(remote_head.fresh_head_name(self._seen), remote_head.encode(after), [(item.digest, item.size_bytes) for item in named])
         reach("volume.head-published")
         left = self._delete(absorbed)

@@ -1,7 +1,7 @@
 """The document under which one writer shows a volume to others: which packs it consists of, and what they cover.
 
 Packs of any number of heads can be united in any order: at each path the larger precedence wins (merge.py), and causally later is always
-larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them.
+larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them. `notes` are texts of notes.py, which nobody needs.
 """
 
 from chandlery.errors import ChandleryError, NotFound, StoreError
@@ -33,6 +33,7 @@ class RemoteHead:
     packs: tuple[PackRef, ...] = ()
     tombstones: "Tombstones" = ()
     absorbed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @value
@@ -154,6 +155,7 @@ def encode(head: RemoteHead) -> bytes:
             "packs": [pack.encode_ref(item) for item in head.packs],
             "tombstones": _encode_tombstones(head.tombstones),
             "absorbed": list(head.absorbed),
+            "notes": list(head.notes),
         }
     )
     if len(plain) <= _SMALL_BYTES:
@@ -171,7 +173,9 @@ def decode(data: bytes) -> RemoteHead:
     packs = tuple([pack.decode_ref(item) for item in document["packs"]])
     removals = [(decode_vector(vector), paths) for vector, paths in document["tombstones"]]
     removed = tuple(sorted((decode_path(path), vector) for vector, paths in removals for path in paths))
-    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]))
+    notes = document.get("notes", [])
+    told = tuple([text for text in notes if isinstance(text, str)]) if isinstance(notes, list) else ()
+    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]), told)
     vectors = (head.vector, *(vector for vector, _ in removals))
     is_possible = table_check.is_count(head.lamport) and len(head.packs) <= MAX_PACKS and all(map(table_check.is_vector, vectors))
     if not is_possible or not all(table_check.is_path(path) for path, _ in head.tombstones) or not all(map(table_check.is_slot, head.absorbed)):
@@ -196,4 +200,5 @@ def united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
     # by all that is said of them: a head must not hide a pack by naming its blob with another table
     packs = tuple(dict.fromkeys((*one.packs, *other.packs)))
     vector, lamport = one.vector.joined(other.vector), max(one.lamport, other.lamport)
-    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), ())
+    notes = tuple(dict.fromkeys((*one.notes, *other.notes)))
+    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), (), notes)

@@ -7,7 +7,7 @@ commit stays on top. A tombstone covers what the head had seen when the removal 
 from chandlery.errors import StoreError
 from chandlery.linux.flock import FileLock
 from chandlery.values import value
-from chandlery.volume import attaching, folding, garbage, inventory, materialise, reads
+from chandlery.volume import attaching, folding, garbage, inventory, materialise, notes, reads
 from chandlery.volume.head import FIND, SHARED_INSTANCE, VolumeRow, volume_row
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.tree import is_beneath
@@ -71,12 +71,15 @@ def would_trim(store: "Store", volume_id: str, choose: "Choose") -> TrimPlan:
 
 
 def uses(store: "Store", row: VolumeRow) -> dict[str, Use]:
-    """Each file of a volume with the last day on which it may have been used. The layers must be held."""
+    """Each file of a volume with the last day on which it may have been used, here or on a machine that told so. The layers must be held."""
     directories = [attaching.layer_directory(store, row.id, layer.name) for layer in row.head.layers]
     came = [reads.day_of(f"{directory}/{materialise.TABLE}") for directory in directories]
-    known = reads.load(f"{store.layout.volumes}/{row.id}")
+    directory = f"{store.layout.volumes}/{row.id}"
+    known, told = reads.load(directory), notes.load(directory)
     shown = materialise.shown([materialise.read_table(directory) for directory in directories])
-    return {path: Use(entry.size, known.last_used(path, came[index])) for path, (entry, index) in shown.items() if not entry.is_directory}
+    return {
+        path: Use(entry.size, max(known.last_used(path, came[index]), told.last_read(path))) for path, (entry, index) in shown.items() if not entry.is_directory
+    }
 
 
 def free(store: "Store") -> None:

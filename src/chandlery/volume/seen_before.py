@@ -1,11 +1,12 @@
 """Which heads of a remote a volume has merged whole, so that a build on a machine that has everything asks once and reads nothing.
 
-Kept among the store's memos: it can be found out again. It holds as long as the volume covers what it covered then.
+Kept among the store's memos: it can be found out again. It holds as long as the volume covers what it covered then, and what the heads told is here.
 """
 
 import json
 import time
 
+from chandlery.volume import notes
 from chandlery.volume.head import FIND, SHARED_INSTANCE, volume_row
 from chandlery.volume.tree import VersionVector, decode_vector, encode_vector
 
@@ -24,6 +25,8 @@ def recall(store: "Store", key: "VolumeKey") -> "dict[str, tuple[tuple[str, ...]
     if not rows:
         return {}
     row = volume_row(rows[0])
+    if not notes.are_kept(f"{store.layout.volumes}/{row.id}"):
+        return {}
     prefix = _prefix(row.id)
     found = {}
     for name, document in store.db.read("SELECT key, value FROM memo WHERE key >= ? AND key < ?", (prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))):

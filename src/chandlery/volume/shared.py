@@ -9,10 +9,10 @@ from functools import reduce
 
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
-from chandlery.errors import ChandleryError, NoSpace
+from chandlery.errors import ChandleryError, MachineError, NoSpace
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
-from chandlery.volume import attaching, committing, fetch, materialise, pack_reader, reconciling, remote_head, removing, seen_before, tombstones
+from chandlery.volume import attaching, committing, fetch, materialise, notes, pack_reader, reconciling, remote_head, removing, seen_before, tombstones
 from chandlery.volume.adapters import known
 from chandlery.volume.at_hand import AtHand
 from chandlery.volume.head import FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
@@ -78,10 +78,19 @@ def pull(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> P
             volume_id = find_or_create(tx, key, SHARED_INSTANCE).id
             session.lease(tx, "volume", volume_id)
             os.makedirs(f"{store.layout.volumes}/{volume_id}", 0o700, exist_ok=True)
+        _keep_notes(f"{store.layout.volumes}/{volume_id}", looks)
         report = _Pull(store, session, key, volume_id, looks).run()
     if not report.warnings and not warnings:
         seen_before.remember(store, volume_id, looks)
     return replace(report, warnings=(*warnings, *report.warnings))
+
+
+def _keep_notes(directory: str, looks: "Sequence[Look]") -> None:
+    """Statistics: whoever fails to keep them has lost them, and says nothing."""
+    try:
+        notes.keep(directory, [text for look in looks if look.seen is not None for text in look.seen.head.notes])
+    except (MachineError, OSError):
+        return
 
 
 def _look(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> tuple[Look, ...]:

@@ -11,13 +11,14 @@ import time
 
 from chandlery.errors import AccessDenied, ChandleryError, Unavailable
 from chandlery.values import replace, value
-from chandlery.volume import publishing, shared
+from chandlery.volume import notes, publishing, reads, shared
 from chandlery.volume.key import VolumeKey
+from chandlery.volume.telling import Telling, Told
 from chandlery.volume.tree import EMPTY_VECTOR, VersionVector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from chandlery.content.store import Store
     from chandlery.oci.digest import Digest
@@ -58,7 +59,8 @@ class VolumeReport:
 
 
 class VolumeSharing:
-    """For one build. A volume's key here has the scope that the build writes. `secrets` gives the values lent to steps so far."""
+    """For one build. A volume's key here has the scope that the build writes. `secrets` gives the values lent to steps so far; `machine` is what others are
+    told that this one is called."""
 
     def __init__(
         self,
@@ -68,7 +70,11 @@ class VolumeSharing:
         *,
         warn: "Callable[[str], None]",
         secrets: "Callable[[], tuple[bytes, ...]]" = tuple,
+        machine: str = "",
     ) -> None:
+        self._machine = machine
+        self._write_reads: Callable[[], object] = tuple
+        self._told: dict[VolumeKey, Told] = {}
         self._store, self._places, self._scopes, self._warn, self._secrets = store, places, scopes, warn, secrets
         self._target = next((place for place in places if place.is_writable), None)
         self._turn = threading.Condition()
@@ -80,8 +86,9 @@ class VolumeSharing:
         self._broken: dict[VolumeKey, set[Digest]] = {}
         # places that can't be reached, and why: told once, and not waited for again
         self._down: dict[str, str] = {}
-        self._waiting: list[VolumeKey] = []
-        self._running: VolumeKey | None = None
+        # what is to be published, and whether only to tell what was read
+        self._waiting: list[tuple[VolumeKey, bool]] = []
+        self._running: tuple[VolumeKey, bool] | None = None
         self._thread: threading.Thread | None = None
 
     def pull_once(self, key: VolumeKey) -> None:
@@ -101,10 +108,22 @@ class VolumeSharing:
 
     def publish_later(self, key: VolumeKey) -> None:
         """Publish what a volume has then, soon; returns at once."""
+        self._enqueue(key, only_tells=False)
+
+    def tell_reads(self, keys: "Iterable[VolumeKey]") -> None:
+        """At the end: let others know what was read of these volumes, once a day."""
+        for key in keys:
+            self._enqueue(key, only_tells=True)
+
+    def before_publishing(self, write_reads: "Callable[[], object]") -> None:
+        """`write_reads` writes down what this build's steps have read so far."""
+        self._write_reads = write_reads
+
+    def _enqueue(self, key: VolumeKey, *, only_tells: bool) -> None:
         with self._turn:
-            if self._target is None or key in self._waiting:
+            if self._target is None or (key, only_tells) in self._waiting:
                 return
-            self._waiting.append(key)
+            self._waiting.append((key, only_tells))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="chandlery-publish", daemon=True)
                 self._thread.start()
@@ -120,11 +139,12 @@ class VolumeSharing:
                 self._turn.wait(left_s)
             late = (*([self._running] if self._running else []), *self._waiting)
             self._waiting.clear()
-        for key in late:
+        names = list(dict.fromkeys(key for key, only_tells in late if not only_tells))
+        for key in names:
             why = f"it took longer than {timeout_s:g} s; the next build here publishes it"
             self._note(key, not_published=why)
             self._warn(f"what this build added to cache volume {key.name} was not published: {why}")
-        return tuple(key.name for key in late)
+        return tuple(key.name for key in names)
 
     def report(self) -> tuple[VolumeReport, ...]:
         """Of every volume that was pulled or published so far, in order of first use."""
@@ -176,9 +196,9 @@ class VolumeSharing:
                 if not self._waiting:
                     self._thread = None
                     return
-                self._running = key = self._waiting.pop(0)
+                self._running = key, only_tells = self._waiting.pop(0)
             try:
-                self._publish(key)
+                self._tell(key) if only_tells else self._publish(key)
             finally:
                 with self._turn:
                     self._running = None
@@ -192,15 +212,7 @@ class VolumeSharing:
             self._note(key, not_published=self._down[target.name])
             return
         try:
-            done = publishing.publish(
-                self._store,
-                (target.publish_to or target.remote_of)(key),
-                key,
-                secrets=self._secrets(),
-                elsewhere=self._elsewhere.get(key, EMPTY_VECTOR),
-                before=self._seen.get(key),
-                broken=frozenset(self._broken.get(key, ())),
-            )
+            done = self._show(target, key, is_reason=False)
         except (ChandleryError, OSError, ValueError) as broken:
             if _is_read_only(broken):
                 self._only_read(target, key, broken)
@@ -210,8 +222,6 @@ class VolumeSharing:
             self._note(key, not_published=str(broken))
             self._warn(f"what this build added to cache volume {key.name} was not published: {broken}")
             return
-        self._seen[key] = done.seen
-        self._broken.pop(key, None)
         before = self._note(key)
         left_out = tuple(dict.fromkeys((*before.left_out, *done.left_out)))
         self._note(
@@ -223,6 +233,48 @@ class VolumeSharing:
         )
         if done.left_out:
             self._warn(f"{len(done.left_out)} files of cache volume {key.name} hold the value of a secret and were not published: {done.left_out[0]} ...")
+
+    def _show(self, target: VolumePlace, key: VolumeKey, *, is_reason: bool) -> publishing.PublishReport:
+        """Raises ChandleryError, OSError, ValueError."""
+        remote = (target.publish_to or target.remote_of)(key)
+        self._write_reads()
+        told = self._told.setdefault(key, Told(self._store, key, remote.address))
+        done = publishing.publish(
+            self._store,
+            remote,
+            key,
+            secrets=self._secrets(),
+            elsewhere=self._elsewhere.get(key, EMPTY_VECTOR),
+            before=self._seen.get(key),
+            broken=frozenset(self._broken.get(key, ())),
+            told=Telling(told.since, self._machine, is_reason),
+        )
+        if done.has_told or is_reason:
+            told.note(succeeded=True)
+        self._seen[key] = done.seen
+        self._broken.pop(key, None)
+        return done
+
+    def _tell(self, key: VolumeKey) -> None:
+        """Statistics: what goes wrong is silent, and tried again tomorrow."""
+        target = self._target
+        if target is None or target.name in self._down:
+            return
+        told: Told | None = None
+        try:
+            told = self._told.setdefault(key, Told(self._store, key, (target.publish_to or target.remote_of)(key).address))
+            if told.has_tried:
+                return
+            self._write_reads()
+            known = self._seen.get(key)
+            if known is not None:
+                read = notes.of_reads(reads.load(told.directory), told.since)
+                if not read.adds_to(notes.united(map(notes.decode, known.head.notes))):
+                    return
+            self._show(target, key, is_reason=True)
+        except (ChandleryError, OSError, ValueError):
+            if told is not None:
+                told.note(succeeded=False)
 
     def _only_read(self, target: VolumePlace, key: VolumeKey, denied: Exception) -> None:
         self._target = None

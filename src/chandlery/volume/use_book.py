@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chandlery.content.store import Store
     from chandlery.volume.attachment import Attachment
     from chandlery.volume.committing import CommitReport
+    from chandlery.volume.key import VolumeKey
 
 
 _LONGEST_NAME = 500
@@ -29,6 +30,7 @@ class UseBook:
         self._uses: dict[str, list[StepUse]] = {}
         self._read: dict[str, set[str]] = {}
         self._unwatched: set[str] = set()
+        self._used: dict[str, VolumeKey] = {}
 
     def note(self, attachment: "Attachment", report: "CommitReport", *, step: str, succeeded: bool, fetched: tuple[int, int]) -> StepUse:
         """A step is over; `fetched` are the files and bytes that came for it."""
@@ -50,6 +52,7 @@ class UseBook:
             generation=report.generation,
         )
         with self._lock:
+            self._used[attachment.volume_id] = attachment.key
             self._uses.setdefault(attachment.volume_id, []).append(use)
             self._read.setdefault(attachment.volume_id, set()).update(read or ())
             if read is None and attachment.lowers:
@@ -57,7 +60,7 @@ class UseBook:
         return use
 
     def write(self) -> tuple[str, ...]:
-        """Write down what was noted since the last time; the ids of the volumes that it was about."""
+        """Write down what was noted since the last time; the ids of the volumes that steps have had so far."""
         with self._lock:
             uses, self._uses = self._uses, {}
             read, self._read = self._read, {}
@@ -71,7 +74,11 @@ class UseBook:
                 reads.note(directory, paths, is_blind=is_blind)
             except (ChandleryError, OSError, ValueError):
                 continue
-        return tuple(uses)
+        return tuple(self._used)
+
+    def keys(self) -> "tuple[VolumeKey, ...]":
+        """The volumes that steps have had so far."""
+        return tuple(dict.fromkeys(self._used.values()))
 
     def _guess(self, volume_id: str, directory: str, paths: set[str]) -> bool:
         """Add to `paths` what an unwatched step may have read, which takes a look at every file. False where that can't be told."""

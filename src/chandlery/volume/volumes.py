@@ -45,6 +45,8 @@ class Volumes:
         self._store = store
         self._limit = limit
         self._sharing = sharing
+        if sharing is not None:
+            sharing.before_publishing(self._write_book)
         self._reads = reads
         self._begun: set[VolumeKey] = set()
         self._beginning = allocate_lock()
@@ -121,14 +123,14 @@ class Volumes:
             committing.throw_away(attachment)
         finally:
             attachment.release()
+        if not attachment.plain_directory:
+            use = self._use_book().note(attachment, report, step=step, succeeded=succeeded, fetched=self._fetched(attachment.key))
+            report = replace(report, use=use)
         if self._sharing is not None and report.generation:
             self._sharing.publish_later(attachment.key)
         if report.layers > committing.MOST_LAYERS:
             self._fold_in_background(attachment.volume_id)
-        if attachment.plain_directory:
-            return report
-        use = self._use_book().note(attachment, report, step=step, succeeded=succeeded, fetched=self._fetched(attachment.key))
-        return replace(report, use=use)
+        return report
 
     def _use_book(self) -> "UseBook":
         from chandlery.volume.use_book import UseBook
@@ -137,6 +139,9 @@ class Volumes:
             if self._book is None:
                 self._book = UseBook(self._store)
             return self._book
+
+    def _write_book(self) -> tuple[str, ...]:
+        return self._book.write() if self._book is not None else ()
 
     def _fetched(self, key: VolumeKey) -> tuple[int, int]:
         """The files and bytes that came for a volume in this build, counted for the first step that had it."""
@@ -169,6 +174,8 @@ class Volumes:
         """Wait, at most so long (None: as long as it takes), for what is being published. What of which volume was shared in this build."""
         if self._sharing is None:
             return ()
+        if self._book is not None:
+            self._sharing.tell_reads(self._book.keys())
         self._sharing.close(timeout_s)
         return self._sharing.report()
 
@@ -186,7 +193,7 @@ class Volumes:
             threads = list(self._folding.values())
         for thread in threads:
             thread.join()
-        used = self._book.write() if self._book is not None else ()
+        used = self._write_book()
         if self._limit is not None:
             self._limit.keep(self._store, used)
         with faults.translated(self._store.root):

@@ -10,6 +10,8 @@ from chandlery.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chandlery.cli.arguments import Arguments
     from chandlery.cli.options import Parser
     from chandlery.config import Settings
@@ -25,9 +27,11 @@ _SHOWN_STEPS = 10
 
 @value
 class Writer:
-    """What one store's steps wrote of what the volume shows; `scope` is the scope that alone may see it, "" where everybody may who reads the volume."""
+    """What one store's steps wrote of what the volume shows; `machine` is what that calls itself, "" if it didn't say. `scope` is the scope that alone may
+    see it, "" where everybody may who reads the volume."""
 
     slot: str
+    machine: str
     scope: str
     files: int
     size_bytes: int
@@ -42,7 +46,8 @@ def add_arguments(parser: "Parser") -> None:
 
 
 def run(arguments: "Arguments", settings: "Settings") -> int:
-    from chandlery.volume import history
+    from chandlery.scope import machine_name
+    from chandlery.volume import history, notes
 
     unused_s = parse_duration(arguments.unused_for, "--unused-for")
     with open_volumes(arguments, settings) as opened:
@@ -53,7 +58,8 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
         instances = [volume for volume in opened.volumes.list() if volume.key == key]
         shared = next((volume for volume in instances if volume.instance == 0), instances[0])
         uses = history.load(shared.directory)
-        writers = _writers(opened, key, entries)
+        machines = notes.load(shared.directory).machines
+        writers = _writers(opened, key, entries, machines, machine_name(settings.environment))
         plan = _would_trim(opened, key, unused_s)
     if arguments.format == "json":
         print(json.dumps(_as_object(shared, entries, writers, uses, plan)))
@@ -72,8 +78,8 @@ def _would_trim(opened: Opened, key: "VolumeKey", unused_s: float) -> "TrimPlan"
     return opened.volumes.trim(key, lambda uses: trimming.unused_since(uses, reads.day_before(unused_s)), dry_run=True)
 
 
-def _writers(opened: Opened, key: "VolumeKey", entries: "list[Entry]") -> list[Writer]:
-    """Who wrote what, most bytes first."""
+def _writers(opened: Opened, key: "VolumeKey", entries: "list[Entry]", machines: "Mapping[str, str]", here: str) -> list[Writer]:
+    """Who wrote what, most bytes first; `machines` are the names of others, `here` is this one's."""
     own = next((row.head.slot for row in opened.volumes.rows() if row.key == key and row.instance == 0), "")
     totals: dict[tuple[str, str], tuple[int, int]] = {}
     for entry in entries:
@@ -81,7 +87,7 @@ def _writers(opened: Opened, key: "VolumeKey", entries: "list[Entry]") -> list[W
             by = entry.version.slot, entry.only_in
             files, size = totals.get(by, (0, 0))
             totals[by] = files + 1, size + entry.size
-    made = [Writer(slot, scope, files, size, slot == own) for (slot, scope), (files, size) in totals.items()]
+    made = [Writer(slot, here if slot == own else machines.get(slot, ""), scope, files, size, slot == own) for (slot, scope), (files, size) in totals.items()]
     return sorted(made, key=lambda writer: (-writer.size_bytes, writer.slot, writer.scope))
 
 
@@ -102,8 +108,8 @@ def _as_object(volume: "VolumeListing", entries: "list[Entry]", writers: list[Wr
         "size": sum(entry.size for entry in files),
         "layers": len(volume.directories),
         "by": [
-            {"slot": writer.slot, "since": _since(writer.slot), "only_in": writer.scope, "files": writer.files, "size": writer.size_bytes,
-             "here": writer.is_here}
+            {"machine": writer.machine, "slot": writer.slot, "since": _since(writer.slot), "only_in": writer.scope, "files": writer.files,
+             "size": writer.size_bytes, "here": writer.is_here}
             for writer in writers
         ],
         "history": [history.as_object(use) for use in uses],
@@ -135,11 +141,11 @@ def _print(volume: "VolumeListing", instances: "list[VolumeListing]", entries: "
             print(f"Also a {kind_of(other)} instance, id {other.id}, {size_text(other.size_bytes)}, last used {age_text(now - other.last_used_at)}")
     if writers:
         rows = [
-            (writer.slot + (" (this machine)" if writer.is_here else ""), _since(writer.slot) or "-", shown(writer.scope) or "all", str(writer.files),
-             size_text(writer.size_bytes))
+            ((shown(writer.machine) or "-") + (" (this machine)" if writer.is_here else ""), writer.slot, _since(writer.slot) or "-",
+             shown(writer.scope) or "all", str(writer.files), size_text(writer.size_bytes))
             for writer in writers
         ]  # fmt: skip
-        print("\n" + table(("WRITTEN BY", "SINCE WEEK OF", "FOR SCOPE", "FILES", "SIZE"), rows))
+        print("\n" + table(("WRITTEN BY", "AS", "SINCE WEEK OF", "FOR SCOPE", "FILES", "SIZE"), rows))
     if uses:
         print("\n" + table(("STEP", "WHEN", "SERVED", "FETCHED", "ADDED"), [_use_row(use, now) for use in uses[-_SHOWN_STEPS:]]))
     print()

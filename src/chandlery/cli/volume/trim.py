@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chandlery.volume.key import VolumeKey
     from chandlery.volume.trimming import TrimPlan, Use
 
-SUMMARY = "Remove from cache volumes what no build of this machine has read for a while."
+SUMMARY = "Remove from cache volumes what no build has read for a while."
 
 
 def add_arguments(parser: "Parser") -> None:
