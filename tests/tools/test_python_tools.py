@@ -152,7 +152,7 @@ def test_two_branches_do_not_see_each_others_archive_of_the_same_name(name, farm
         archive = tmp_path / "lib-1.0.tar.gz"
         archive.write_bytes(sdist("lib", "1.0", text))
         _forget(tmp_path)
-        command = (sys.executable, "-m", "pip", "install", "-q", "--no-index", "--target", f"{tmp_path}/installed", archive.as_uri())
+        command = (sys.executable, "-m", "pip", "install", "-q", "--no-index", "--target", f"{tmp_path}/installed", f"lib @ {archive.as_uri()}")
         farm.step(machine, command, env=python_tool.env, cwd=tmp_path, **options)
         return (tmp_path / "installed/lib.py").read_text()
 

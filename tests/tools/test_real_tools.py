@@ -128,6 +128,47 @@ def test_each_of_three_writers_projects_builds_offline_on_a_machine_that_has_onl
         farm.step("d", kind.offline, cwd=directory, offline=True)
 
 
+def maven_option(directory, target):
+    return {"MAVEN_ARGS": f"-Dmaven.repo.local={target}"}
+
+
+def maven_config(directory, target):
+    (directory / ".mvn").mkdir()
+    (directory / ".mvn/maven.config").write_text(f"-Dmaven.repo.local={target}\n")
+    return {}
+
+
+def variable(name):
+    return lambda directory, target: {name: str(target)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "move", "farm"),
+    [
+        pytest.param(Maven, maven_option, "moved/m", id="-Dmaven.repo.local"),
+        pytest.param(Maven, maven_config, "moved/m", id=".mvn/maven.config"),
+        pytest.param(Npm, variable("npm_config_cache"), "moved/n", id="npm_config_cache"),
+        pytest.param(Go, variable("GOMODCACHE"), "moved/g", id="GOMODCACHE"),
+        pytest.param(Cargo, variable("CARGO_HOME"), "moved/c", id="CARGO_HOME"),
+    ],
+    indirect=["farm"],
+)
+def test_a_moved_repository_serves_both_writers_projects_offline(kind, move, farm, tool, tmp_path):
+    tool(kind.binary)
+    projects = [tmp_path / "one", tmp_path / "two"]
+    envs = []
+    for number, directory in enumerate(projects):
+        kind.project(directory, number)
+        envs.append(move(directory, farm.target))
+    first, second = (kind.fetched.findall(farm.step("ab"[at], kind.online, cwd=projects[at], env=envs[at])) for at in range(2))
+    assert first
+    assert second
+    assert not set(first) & set(second), "B fetched again what A had fetched"
+    for directory, env in zip(projects, envs, strict=True):
+        remove_tree(str(directory / "target"))
+        farm.step("c", kind.offline, cwd=directory, offline=True, env=env)
+
+
 REACTOR = (
     "<project><modelVersion>4.0.0</modelVersion><groupId>example</groupId><artifactId>all</artifactId><version>1</version><packaging>pom</packaging>"
     "<properties><maven.compiler.source>17</maven.compiler.source><maven.compiler.target>17</maven.compiler.target>"
