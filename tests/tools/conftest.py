@@ -7,6 +7,7 @@ network namespace of their own, so that what a tool has is really in its volume.
 import os
 import shutil
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,27 @@ OPTIONS = OverlayOptions(follows_renames=True, copies_metadata_only=True)
 SECRET = b"planted-secret-value-7f3a"
 
 
+@lru_cache(maxsize=1)
+def has_internet() -> bool:
+    """By npm's own ping, which asks wherever this machine's npm is told to."""
+    try:
+        return subprocess.run(["npm", "ping"], capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+@pytest.fixture(autouse=True)
+def internet(request):
+    if request.node.get_closest_marker("internet") is not None and not has_internet():
+        pytest.skip("package registries are out of reach")
+
+
 class Farm:
     """Machines by name, made when first named. `target` is where their volume is mounted, below `home`."""
 
-    def __init__(self, directory: Path, target: str) -> None:
+    def __init__(self, directory: Path, target: str, built: Path) -> None:
         self.directory = directory
+        self._built = built  # what go compiled, which is in no volume here
         self.home = directory / "home"
         self.target = self.home / target if target else self.home
         self.target.mkdir(parents=True)
@@ -92,15 +109,24 @@ class Farm:
         npmrc = REAL_HOME / ".npmrc"
         npm = {"NPM_CONFIG_USERCONFIG": str(npmrc)} if npmrc.exists() else {}
         java = {"MAVEN_OPTS": f"-Duser.home={self.home}"}  # it asks the user database, not HOME
-        return {**kept, **npm, **java, "HOME": str(self.home), "RUSTUP_HOME": rustup, "GOFLAGS": "-mod=mod -buildvcs=false -modcacherw", **(more or {})}
+        return {
+            **kept,
+            **npm,
+            **java,
+            "HOME": str(self.home),
+            "RUSTUP_HOME": rustup,
+            "GOCACHE": str(self._built),
+            "GOFLAGS": "-mod=mod -buildvcs=false -modcacherw",
+            **(more or {}),
+        }
 
 
 @pytest.fixture
-def farm(request, tmp_path):
+def farm(request, tmp_path, tmp_path_factory):
     """A farm whose volume is at the place, relative to HOME, that the test is parametrised with."""
     if os.geteuid() != 0:
         pytest.skip("overlay mounts need root")
-    made = Farm(tmp_path, request.param)
+    made = Farm(tmp_path, request.param, tmp_path_factory.getbasetemp() / "go-build")
     yield made
     made.close()
     assert made.warnings == []

@@ -1,31 +1,11 @@
-"""Maven, npm, pip, Go and Cargo themselves: what machine A fetched machine B doesn't fetch, and after three writers each one's project builds offline."""
+"""Maven, npm, Go and Cargo themselves: what machine A fetched machine B doesn't fetch, and after three writers each one's project builds offline."""
 
 import os
 import re
-import socket
-import subprocess
-from functools import lru_cache
 
 import pytest
 
 from chandlery.linux.removal import remove_tree
-
-pytestmark = pytest.mark.internet
-
-
-@lru_cache(maxsize=1)
-def has_internet() -> bool:
-    """By npm's own ping, which asks wherever this machine's npm is told to."""
-    try:
-        return subprocess.run(["npm", "ping"], capture_output=True, timeout=20, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired, socket.gaierror):
-        return False
-
-
-@pytest.fixture(autouse=True)
-def internet():
-    if not has_internet():
-        pytest.skip("package registries are out of reach")
 
 
 class Maven:
@@ -103,6 +83,7 @@ TOOLS = {
 }
 
 
+@pytest.mark.internet
 @pytest.mark.parametrize(
     ("kind", "farm"),
     [(kind, place) for kind, places in TOOLS.items() for place in places],
@@ -128,45 +109,58 @@ def test_each_of_three_writers_projects_builds_offline_on_a_machine_that_has_onl
         farm.step("d", kind.offline, cwd=directory, offline=True)
 
 
-def maven_option(directory, target):
-    return {"MAVEN_ARGS": f"-Dmaven.repo.local={target}"}
+class Option:
+    """Told with each command."""
+
+    @staticmethod
+    def move(directory, target):
+        return (f"-Dmaven.repo.local={target}",), {}
 
 
-def maven_config(directory, target):
-    (directory / ".mvn").mkdir()
-    (directory / ".mvn/maven.config").write_text(f"-Dmaven.repo.local={target}\n")
-    return {}
+class ProjectsConfig:
+    @staticmethod
+    def move(directory, target):
+        (directory / ".mvn").mkdir()
+        (directory / ".mvn/maven.config").write_text(f"-Dmaven.repo.local={target}\n")
+        return (), {}
 
 
-def variable(name):
-    return lambda directory, target: {name: str(target)}
+class Variable:
+    def __init__(self, name):
+        self.name = name
+
+    def move(self, directory, target):
+        return (), {self.name: str(target)}
 
 
+@pytest.mark.internet
 @pytest.mark.parametrize(
-    ("kind", "move", "farm"),
+    ("kind", "ways", "usual", "farm"),
     [
-        pytest.param(Maven, maven_option, "moved/m", id="-Dmaven.repo.local"),
-        pytest.param(Maven, maven_config, "moved/m", id=".mvn/maven.config"),
-        pytest.param(Npm, variable("npm_config_cache"), "moved/n", id="npm_config_cache"),
-        pytest.param(Go, variable("GOMODCACHE"), "moved/g", id="GOMODCACHE"),
-        pytest.param(Cargo, variable("CARGO_HOME"), "moved/c", id="CARGO_HOME"),
+        pytest.param(Maven, (Option, ProjectsConfig), ".m2", "moved/m", id="maven.repo.local"),
+        pytest.param(Npm, (Variable("npm_config_cache"),) * 2, ".npm", "moved/n", id="npm_config_cache"),
+        pytest.param(Go, (Variable("GOMODCACHE"),) * 2, "go/pkg/mod", "moved/g", id="GOMODCACHE"),
+        pytest.param(Cargo, (Variable("CARGO_HOME"),) * 2, ".cargo", "moved/c", id="CARGO_HOME"),
     ],
     indirect=["farm"],
 )
-def test_a_moved_repository_serves_both_writers_projects_offline(kind, move, farm, tool, tmp_path):
+def test_a_moved_repository_serves_both_writers_projects_offline(kind, ways, usual, farm, tool, tmp_path):
     tool(kind.binary)
     projects = [tmp_path / "one", tmp_path / "two"]
-    envs = []
+    fetched, told = [], []
     for number, directory in enumerate(projects):
         kind.project(directory, number)
-        envs.append(move(directory, farm.target))
-    first, second = (kind.fetched.findall(farm.step("ab"[at], kind.online, cwd=projects[at], env=envs[at])) for at in range(2))
+        told.append(ways[number].move(directory, farm.target))
+        more, env = told[number]
+        fetched.append(kind.fetched.findall(farm.step("ab"[number], (*kind.online, *more), cwd=directory, env=env)))
+    first, second = fetched
     assert first
     assert second
     assert not set(first) & set(second), "B fetched again what A had fetched"
-    for directory, env in zip(projects, envs, strict=True):
+    for directory, (more, env) in zip(projects, told, strict=True):
         remove_tree(str(directory / "target"))
-        farm.step("c", kind.offline, cwd=directory, offline=True, env=env)
+        farm.step("c", (*kind.offline, *more), cwd=directory, offline=True, env=env)
+    assert not (farm.home / usual).exists(), "it wasn't moved"
 
 
 REACTOR = (
@@ -194,6 +188,7 @@ def reactor(directory, method):
     return directory
 
 
+@pytest.mark.internet
 @pytest.mark.parametrize("farm", [".m2"], indirect=True)
 def test_two_branches_of_one_reactor_do_not_see_each_others_modules(farm, tool, tmp_path):
     tool("mvn")
@@ -209,6 +204,7 @@ def test_two_branches_of_one_reactor_do_not_see_each_others_modules(farm, tool, 
     farm.step("d", ("mvn", "-B", "-o", "-q", "compile", "-pl", "app"), cwd=main, offline=True)
 
 
+@pytest.mark.internet
 @pytest.mark.parametrize("farm", [".m2"], indirect=True)
 def test_a_failing_unit_test_does_not_cost_other_machines_the_downloads(farm, tool, tmp_path):
     tool("mvn")
