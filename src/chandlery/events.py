@@ -89,12 +89,13 @@ class VolumeUsed:
 
 @value
 class Warned:
-    """Something the user should know that doesn't stop the build; `code` is stable, `step` 0 where there is none."""
+    """Something the user should know that doesn't stop the build. `code` is stable, and so is `cause`, the code of the error behind it; `step` 0: none."""
 
     code: str
     message: str
     at_s: float
     step: int = 0
+    cause: str = ""
 
 
 @value

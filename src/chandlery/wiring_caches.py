@@ -71,7 +71,7 @@ class SharedCaches:
                 made.append(ImportedCache(RegistryPlace(spec.name, named, asking=self._clients.asking, moving=self._clients.moving), platform))
         return tuple(made)
 
-    def volumes(self, warn: "Callable[[str], None]", secrets: "Callable[[], tuple[bytes, ...]]") -> "Volumes":
+    def volumes(self, warn: "Callable[[str, str, str], None]", secrets: "Callable[[], tuple[bytes, ...]]") -> "Volumes":
         """The build's cache volumes, which stay on this machine where there is no place to share them."""
         from chandlery.volume.volumes import Volumes
 
@@ -128,7 +128,7 @@ def inventory(text: str, scope: str, connect: "Connect") -> "Inventory":
     return RegistryInventory(address, connect(), scope=scope)
 
 
-def _volume_limit(settings: "Settings", warn: "Callable[[str], None]") -> "SizeLimit | None":
+def _volume_limit(settings: "Settings", warn: "Callable[[str, str, str], None]") -> "SizeLimit | None":
     """How large a cache volume may be when a build ends."""
     from chandlery.quantities import parse_size
     from chandlery.volume.size_limit import SizeLimit

@@ -12,7 +12,7 @@ KEY = VolumeKey("team/app", "m2", "linux/amd64")
 
 
 class Machine:
-    """`remote` is where its builds share KEY. `warnings` are those of all of its builds."""
+    """`remote` is where its builds share KEY. `warnings` are those of all of its builds, `codes` (what happened, why) of the same."""
 
     def __init__(self, root, remote, *, scopes: Scopes = Scopes(KEY.scope, (KEY.scope,), "told")) -> None:
         self.root = str(root)
@@ -20,6 +20,7 @@ class Machine:
         self.scopes = scopes
         self.store = Store.open(self.root)
         self.warnings: list[str] = []
+        self.codes: list[tuple[str, str]] = []
 
     def __enter__(self) -> "Machine":
         return self
@@ -30,7 +31,7 @@ class Machine:
     def build(self, files: "dict[str, bytes] | None" = None, *, publishes: bool = True, act=None) -> dict[str, bytes | str]:
         """One build with one step that writes `files` and then does `act(directory)`: what the step found when it began."""
         place = VolumePlace("share", lambda _: self.remote, publishes)
-        sharing = VolumeSharing(self.store, (place,), self.scopes, warn=self.warnings.append)
+        sharing = VolumeSharing(self.store, (place,), self.scopes, warn=self._warn)
         found = self._step(Volumes(self.store, sharing), files, act)
         assert sharing.close(60) == ()
         return found
@@ -38,6 +39,10 @@ class Machine:
     def commit(self, files: dict[str, bytes]) -> None:
         """A step that writes `files`, of a build that shares nothing."""
         self._step(Volumes(self.store), files, None)
+
+    def _warn(self, code: str, text: str, cause: str) -> None:
+        self.warnings.append(text)
+        self.codes.append((code, cause))
 
     def _step(self, volumes: Volumes, files: "dict[str, bytes] | None", act) -> dict[str, bytes | str]:
         with self.store.begin() as session:

@@ -13,7 +13,10 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
     """The document of a build that succeeded."""
     document: dict[str, object] = {"buildx.build.ref": f"chandlery/default/{result.build_id}"}
     if result.warnings:
-        document["buildx.build.warnings"] = [{"short": text} for text in result.warnings]
+        document["buildx.build.warnings"] = [{"short": warned.message} for warned in result.warnings]
+        document["chandlery.warnings"] = [
+            {"code": warned.code, "message": warned.message} | ({"cause": warned.cause} if warned.cause else {}) for warned in result.warnings
+        ]
     if result.image_digest:
         document["containerimage.digest"] = result.image_digest
     if result.config_digest:

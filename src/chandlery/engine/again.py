@@ -107,8 +107,8 @@ def run_again(tools: Tools, build_id: str, *, command: tuple[str, ...], is_inter
             raise RequestError(f"the files that the step ran on are gone from the store ({lost.what})", code="run.no-failed-step", hint=hint) from lost
 
 
-def _warner(book: "StepBook") -> "Callable[[str], None]":
-    return lambda message: book.warn("volume.warning", message)
+def _warner(book: "StepBook") -> "Callable[[str, str, str], None]":
+    return lambda code, message, cause: book.warn(code, message, cause=cause)
 
 
 def _absolute(location: str) -> str:

@@ -235,8 +235,8 @@ class _Build:
             if self._caches is not None:
                 self._caches.close()
 
-    def _warn_of_volume(self, message: str) -> None:
-        self._book.warn("volume.warning", message)
+    def _warn_of_volume(self, code: str, message: str, cause: str) -> None:
+        self._book.warn(code, message, cause=cause)
 
     def _packed(self, forms: LayerForms, layer: LayerRef) -> tuple[Digest, Descriptor]:
         """A layer as the blob that this build's image has, so that the shared cache and the image's registry mean the same bytes."""

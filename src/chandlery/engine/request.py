@@ -15,6 +15,7 @@ from chandlery.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from chandlery.events import Warned
     from chandlery.volume.sharing import VolumeReport
 
 Pairs = tuple[tuple[str, str], ...]
@@ -179,7 +180,7 @@ class BuildResult:
     descriptor: Pairs = ()
     names: tuple[str, ...] = ()
     steps: tuple[StepOutcome, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: "tuple[Warned, ...]" = ()
     bytes_moved: int = 0
     seconds: float = 0.0
     log_path: str = ""

@@ -70,7 +70,7 @@ class StepBook:
         self.sink = sink
         self.stop = stop or StopFlag()
         self.outcomes: list[StepOutcome] = []
-        self.warnings: list[str] = []
+        self.warnings: list[Warned] = []
         self._numbers = count(1)
 
     def start(self, name: str, *, key: str = "") -> Step:
@@ -113,10 +113,10 @@ class StepBook:
         step.finish(Outcome.DONE)
         return result
 
-    def warn(self, code: str, message: str, *, step: int = 0) -> None:
-        if message not in self.warnings:
-            self.warnings.append(message)
-            self.sink(Warned(code, message, time.time(), step))
+    def warn(self, code: str, message: str, *, step: int = 0, cause: str = "") -> None:
+        if all(known.message != message for known in self.warnings):
+            self.warnings.append(Warned(code, message, time.time(), step, cause))
+            self.sink(self.warnings[-1])
 
 
 if TYPE_CHECKING:

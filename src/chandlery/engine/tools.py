@@ -40,7 +40,7 @@ class Tools:
     runtime: "Callable[[str], Runtime]"
     mount_method: "Callable[[], MountMethod]"
     network: "Callable[[], NetworkPool]"
-    volumes: "Callable[[Callable[[str], None], Callable[[], tuple[bytes, ...]]], Volumes]"
+    volumes: "Callable[[Callable[[str, str, str], None], Callable[[], tuple[bytes, ...]]], Volumes]"
     remotes: "Callable[[], tuple[StepRemote, ...]]"
     imports: "Callable[[Platform], tuple[ImportedCache, ...]]"
     scopes: Scopes

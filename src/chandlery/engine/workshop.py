@@ -53,7 +53,7 @@ class Workshop:
         records: RecordStore,
         *,
         created_s: int | None,
-        warn: "Callable[[str], None]",
+        warn: "Callable[[str, str, str], None]",
         networks_early: bool = False,
     ) -> None:
         self._warn = warn

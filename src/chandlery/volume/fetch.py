@@ -13,6 +13,7 @@ from chandlery.volume.fetched_tree import FetchedTree
 from chandlery.volume.pack import PackRef, Table
 from chandlery.volume.pack_reader import WORKERS, PackReader
 from chandlery.volume.pieces import Piece
+from chandlery.volume.problem import Problem, problem_of
 from chandlery.volume.tree import Entry, EntryType
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ class Fetched:
 
     entries: tuple[Entry, ...]
     missing: tuple[PackRef, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     files: int = 0
     size_bytes: int = 0
 
@@ -114,7 +115,7 @@ class _Download:
         self._rows_of: dict[int, list[int]] = {}
         self._parts_of: dict[int, list[tuple[int, int, Piece]]] = {}
         self.rows: list[int] = []
-        self.failed: dict[str, str] = {}
+        self.failed: dict[str, Problem] = {}
 
     def want(self, row: int) -> None:
         self.rows.append(row)
@@ -160,9 +161,9 @@ class _Download:
         sizes = [entry.size for entry in map(self._table.entries.__getitem__, self.rows) if entry.path not in self.failed]
         return len(sizes), sum(sizes)
 
-    def told(self) -> str:
+    def told(self) -> Problem:
         why = next(iter(self.failed.values()))
-        return f"{len(self.failed)} of {len(self.rows)} files of {self._reader.ref.digest} of {self._reader.remote.name}: {why}"
+        return Problem(f"{len(self.failed)} of {len(self.rows)} files of {self._reader.ref.digest} of {self._reader.remote.name}: {why.text}", why.code)
 
     def _unpack(self, number: int, data: bytes) -> None:
         plain = memoryview(b"")
@@ -185,7 +186,7 @@ class _Download:
         return [*self._rows_of.get(number, ()), *(row for row, _, _ in self._parts_of.get(number, ()))]
 
     def _fail(self, rows: list[int], broken: Exception) -> None:
-        why = str(broken)
+        why = problem_of(broken)
         self.failed.update((self._table.entries[row].path, why) for row in rows)
 
     def _guarded(self, rows: list[int], act: "Callable[[], None]") -> bool:

@@ -10,6 +10,7 @@ import threading
 from chandlery.errors import ChandleryError, LyingRegistry, NotFound, StoreError, Unavailable
 from chandlery.volume import pack
 from chandlery.volume.pack import PackRef, Table
+from chandlery.volume.problem import Problem, problem_of
 from chandlery.volume.protocol import BlobStream
 
 TYPE_CHECKING = False
@@ -147,18 +148,18 @@ class PackReader:
         self._is_here = True
 
 
-def read_tables(readers: "list[PackReader]", *, most_bytes_whole: int) -> list[str]:
+def read_tables(readers: "list[PackReader]", *, most_bytes_whole: int) -> list[Problem]:
     """Read the tables side by side, of packs of up to `most_bytes_whole` with all the rest; what was wrong with those that can't be had."""
     from concurrent.futures import ThreadPoolExecutor
 
-    def read(reader: PackReader) -> str:
+    def read(reader: PackReader) -> Problem | None:
         try:
             if reader.ref.size_bytes <= most_bytes_whole:
                 reader.fetch_whole()
             reader.read_table()
         except (ChandleryError, OSError, ValueError) as broken:
-            return f"{reader.ref.digest} of {reader.remote.name}: {broken}"
-        return ""
+            return problem_of(broken, f"{reader.ref.digest} of {reader.remote.name}")
+        return None
 
     if not readers:
         return []

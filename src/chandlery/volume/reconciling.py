@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chandlery.volume.head import Head
     from chandlery.volume.pack import PackRef
     from chandlery.volume.pack_reader import PackReader
+    from chandlery.volume.problem import Problem
     from chandlery.volume.remote_head import RemoteHead
 
     Wanted = dict[str, tuple[Entry, PackRef | None]]
@@ -35,7 +36,7 @@ class Contents:
 
     merged: "Mapping[str, bytes]"
     missing: "tuple[PackRef, ...]" = ()
-    warnings: tuple[str, ...] = ()
+    warnings: "tuple[Problem, ...]" = ()
 
 
 def competing(
@@ -74,7 +75,7 @@ def contents(
     """Merge what competes. `own` says in which file what is here has its content; `shown` is what will be seen, without this."""
     merged: dict[str, bytes] = {}
     missing: list[PackRef] = []
-    warnings: list[str] = []
+    warnings: list[Problem] = []
     read: dict[str, dict[Entry, bytes]] = {
         path: {entry: _read(own[path]) for entry, item in found.items() if item is None} for path, found in contested.items()
     }

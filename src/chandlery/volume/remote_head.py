@@ -10,6 +10,7 @@ from chandlery.values import value
 from chandlery.volume import pack, table_check, tombstones
 from chandlery.volume.head import fresh_slot
 from chandlery.volume.pack import PackRef
+from chandlery.volume.problem import Problem, problem_of
 from chandlery.volume.protocol import HeadName
 from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_format, decode_path, decode_vector, encode_path, encode_vector
 
@@ -42,7 +43,7 @@ class Seen:
 
     heads: tuple[tuple[HeadName, RemoteHead], ...] = ()
     leftovers: tuple[HeadName, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def names(self) -> tuple[HeadName, ...]:
@@ -84,7 +85,7 @@ class _Reading:
         self._heads: dict[HeadName, RemoteHead] = {}
         self._absorbed: set[str] = set()
         self._leftovers: list[HeadName] = []
-        self._warnings: list[str] = []
+        self._warnings: list[Problem] = []
 
     def read(self, listed: "list[HeadName]") -> bool:
         """Whether none disappeared meanwhile."""
@@ -98,8 +99,8 @@ class _Reading:
                 if isinstance(found, RemoteHead):
                     self._heads[name] = self._known[name] = found
                     self._absorbed.update(slot for slot in found.absorbed if _number(slot) < _number(name.slot))
-                elif found:
-                    self._warnings.append(f"{name.slot} of {self._remote.name}: {found}")
+                elif found is not None:
+                    self._warnings.append(found)
                 else:
                     is_stable = False
             self._leftovers.extend(name for name in pending if name.slot in self._absorbed)
@@ -112,7 +113,7 @@ class _Reading:
         leftovers = (*self._leftovers, *(name for name in self._heads if name.slot in self._absorbed))
         return Seen(heads, leftovers, tuple(self._warnings))
 
-    def _read_batch(self, batch: "list[HeadName]") -> "list[RemoteHead | str]":
+    def _read_batch(self, batch: "list[HeadName]") -> "list[RemoteHead | Problem | None]":
         if len(batch) == 1:
             return [self._read_one(batch[0])]
         from concurrent.futures import ThreadPoolExecutor
@@ -120,19 +121,19 @@ class _Reading:
         with ThreadPoolExecutor(len(batch)) as pool:
             return list(pool.map(self._read_one, batch))
 
-    def _read_one(self, name: HeadName) -> "RemoteHead | str":
-        """A head; what is wrong with it; or "" where it is gone."""
+    def _read_one(self, name: HeadName) -> "RemoteHead | Problem | None":
+        """A head; what is wrong with it; or None where it is gone."""
         if name in self._known:
             return self._known[name]
         try:
             return decode(self._remote.read_head(name))
         except NotFound:
-            return ""
+            return None
         except (ChandleryError, OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
             if name.digest and getattr(broken, "code", "") == "volume.damaged-head":
                 # it isn't what its name says, and never will be: who publishes next deletes it
                 self._leftovers.append(name)
-            return str(broken) or type(broken).__name__
+            return problem_of(broken, f"{name.slot} of {self._remote.name}")
 
 
 def needed(packs: tuple[PackRef, ...]) -> tuple[PackRef, ...]:

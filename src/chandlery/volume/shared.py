@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chandlery.content.session import Session
     from chandlery.content.store import Store
     from chandlery.oci.digest import Digest
+    from chandlery.volume.problem import Problem
     from chandlery.volume.protocol import VolumeRemote
 
     Wanted = dict[str, tuple[Entry, PackRef | None]]
@@ -64,7 +65,7 @@ class PullReport:
     files_moved: int = 0
     bytes_moved: int = 0
     broken: "frozenset[Digest]" = frozenset()
-    warnings: tuple[str, ...] = ()
+    warnings: "tuple[Problem, ...]" = ()
 
 
 def pull(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> PullReport:
@@ -126,7 +127,7 @@ class _Pull:
         self._theirs = reduce(remote_head.united, [head for _, head in self._sides], RemoteHead())
         self._objects = Objects(store)
         self._readers: dict[PackRef, PackReader] = {}
-        self._warnings: list[str] = []
+        self._warnings: list[Problem] = []
         self._at_hand: AtHand | None = None
 
     def run(self) -> PullReport:

@@ -1,5 +1,6 @@
 """`VolumeSharing`: when a build's volumes are fetched and published. A volume is pulled once a build, when the first step asks for it; what steps
-add is published by one thread in the background, so no step waits for it. Nothing that goes wrong here raises: it is told by `warn`.
+add is published by one thread in the background, so no step waits for it. Nothing that goes wrong here raises: it is told by `warn(code, text, cause)`,
+where `cause` is the code of the error behind it.
 
 A pull reads, for each place, the remotes of all scopes that the build reads; what is published goes to the first place that may be written, to the
 build's own scope, and is only what none of the others that were read has.
@@ -13,6 +14,7 @@ from chandlery.errors import AccessDenied, ChandleryError, Unavailable
 from chandlery.values import replace, value
 from chandlery.volume import notes, publishing, reads, shared
 from chandlery.volume.key import VolumeKey
+from chandlery.volume.problem import code_of
 from chandlery.volume.telling import Telling, Told
 from chandlery.volume.tree import EMPTY_VECTOR, VersionVector
 
@@ -68,7 +70,7 @@ class VolumeSharing:
         places: tuple[VolumePlace, ...],
         scopes: "Scopes",
         *,
-        warn: "Callable[[str], None]",
+        warn: "Callable[[str, str, str], None]",
         secrets: "Callable[[], tuple[bytes, ...]]" = tuple,
         machine: str = "",
     ) -> None:
@@ -143,7 +145,7 @@ class VolumeSharing:
         for key in names:
             why = f"it took longer than {timeout_s:g} s; the next build here publishes it"
             self._note(key, not_published=why)
-            self._warn(f"what this build added to cache volume {key.name} was not published: {why}")
+            self._warn("volume.late", f"what this build added to cache volume {key.name} was not published: {why}", "")
         return tuple(key.name for key in names)
 
     def report(self) -> tuple[VolumeReport, ...]:
@@ -159,13 +161,14 @@ class VolumeSharing:
         try:
             found = shared.pull(self._store, [place.remote_of(replace(key, scope=scope)) for place, scope in sources], key)
         except (ChandleryError, OSError, ValueError) as broken:
-            self._warn(f"cache volume {key.name} was not fetched: {broken}")
+            self._warn("volume.not-fetched", f"cache volume {key.name} was not fetched: {broken}", code_of(broken))
             return
         for (place, scope), look in zip(sources, found.looks, strict=True):
             self._take_note(key, place, scope, look)
         if found.warnings:
             others = f" (and {len(found.warnings) - 1} more)" if len(found.warnings) > 1 else ""
-            self._warn(f"cache volume {key.name} was not fetched whole: {found.warnings[0]}{others}")
+            first = found.warnings[0]
+            self._warn("volume.not-whole", f"cache volume {key.name} was not fetched whole: {first.text}{others}", first.code)
         self._broken.setdefault(key, set()).update(found.broken)
         read = tuple([(place.name, scope) for (place, scope), look in zip(sources, found.looks, strict=True) if look.names])
         self._note(
@@ -181,7 +184,7 @@ class VolumeSharing:
         """Of one place's answer, for the summary and for what is published later."""
         if look.error is not None:
             if place.name not in self._down:
-                self._warn(f"cache volume {key.name} was not fetched: {look.error}")
+                self._warn("volume.not-fetched", f"cache volume {key.name} was not fetched: {look.error}", code_of(look.error))
             if isinstance(look.error, Unavailable):
                 self._down[place.name] = str(look.error)
         elif place is self._target and scope == self._scopes.write:
@@ -220,7 +223,7 @@ class VolumeSharing:
             if isinstance(broken, Unavailable):
                 self._down[target.name] = str(broken)
             self._note(key, not_published=str(broken))
-            self._warn(f"what this build added to cache volume {key.name} was not published: {broken}")
+            self._warn("volume.not-published", f"what this build added to cache volume {key.name} was not published: {broken}", code_of(broken))
             return
         before = self._note(key)
         left_out = tuple(dict.fromkeys((*before.left_out, *done.left_out)))
@@ -232,7 +235,8 @@ class VolumeSharing:
             not_published="",
         )
         if done.left_out:
-            self._warn(f"{len(done.left_out)} files of cache volume {key.name} hold the value of a secret and were not published: {done.left_out[0]} ...")
+            text = f"{len(done.left_out)} files of cache volume {key.name} hold the value of a secret and were not published: {done.left_out[0]} ..."
+            self._warn("volume.holds-secret", text, "")
 
     def _show(self, target: VolumePlace, key: VolumeKey, *, is_reason: bool) -> publishing.PublishReport:
         """Raises ChandleryError, OSError, ValueError."""
@@ -279,7 +283,7 @@ class VolumeSharing:
     def _only_read(self, target: VolumePlace, key: VolumeKey, denied: Exception) -> None:
         self._target = None
         self._note(key, not_published=f"{target.name} is only read: {denied}")
-        self._warn(f"cache volumes are only read from {target.name}: scope {key.scope} can't be written ({denied})")
+        self._warn("volume.read-only", f"cache volumes are only read from {target.name}: scope {key.scope} can't be written ({denied})", code_of(denied))
 
     def _note(self, key: VolumeKey, **changes: object) -> VolumeReport:
         """The volume's report, with `changes`."""

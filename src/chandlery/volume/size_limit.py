@@ -2,6 +2,7 @@
 
 from chandlery.errors import ChandleryError
 from chandlery.volume import committing, removing, trimming
+from chandlery.volume.problem import code_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ _LEFT_PERCENT = 90
 
 
 class SizeLimit:
-    """`largest_bytes` is what one volume may hold; `say` tells the user, in one line, what was removed."""
+    """`largest_bytes` is what one volume may hold; `say(code, text, cause)` tells the user, in one line, what was removed."""
 
-    def __init__(self, largest_bytes: int, say: "Callable[[str], None]") -> None:
+    def __init__(self, largest_bytes: int, say: "Callable[[str, str, str], None]") -> None:
         self._largest_bytes, self._say = largest_bytes, say
 
     def keep(self, store: "Store", volume_ids: "Iterable[str]") -> None:
@@ -30,13 +31,15 @@ class SizeLimit:
             try:
                 plan = removing.trim(store, volume_id, self._choose)
             except (ChandleryError, OSError, ValueError) as failure:
-                self._say(f"cache volume {row.key.name} is larger than it may be, and could not be trimmed: {failure}")
+                self._say("volume.not-trimmed", f"cache volume {row.key.name} is larger than it may be, and could not be trimmed: {failure}", code_of(failure))
                 continue
             if plan.files:
                 has_removed = True
                 self._say(
+                    "volume.trimmed",
                     f"cache volume {row.key.name} was larger than {_text(self._largest_bytes)}: {plan.files} files ({_text(plan.size_bytes)}) went,"
-                    " those that were read the longest ago"
+                    " those that were read the longest ago",
+                    "",
                 )
         if has_removed:
             removing.free(store)

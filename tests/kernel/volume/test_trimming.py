@@ -178,7 +178,7 @@ def test_an_empty_volume_has_nothing_to_trim(machine):
 
 def test_a_size_is_kept_to_and_told_once(machine):
     said = []
-    limited = Volumes(machine.store, limit=SizeLimit(30_000, said.append))
+    limited = Volumes(machine.store, limit=SizeLimit(30_000, lambda *told: said.append(told[1])))
     machine.volumes = limited
     machine.add("a/a.jar", "b/b.jar")
     limited.settle()

@@ -72,7 +72,7 @@ def _fetch(shelf: "ImageShelf", arguments: "Arguments", settings: "Settings") ->
     for scope in arguments.scope:
         request = BuildRequest(cache_remotes=tuple(arguments.cache_remote), cache_scope=scope)
         made = tools(apply(arguments, settings), shelf.tools.store, shelf.tools.session, discard, request)
-        volumes = made.volumes(lambda text: print(f"WARNING: {text}", file=sys.stderr), tuple)
+        volumes = made.volumes(lambda _code, text, _cause: print(f"WARNING: {text}", file=sys.stderr), tuple)
         volumes.fetch(VolumeKey(scope, arguments.volume, wanted))
         volumes.close(None)
 

@@ -124,7 +124,7 @@ def shared(opened: "Opened", arguments: "Arguments", settings: "Settings", key: 
     warnings: list[str] = []
     with opened.store.begin() as session:
         made = tools(apply(arguments, settings), opened.store, session, discard, request)
-        yield Shared(made.volumes(warnings.append, tuple), key, warnings)
+        yield Shared(made.volumes(lambda _code, text, _cause: warnings.append(text), tuple), key, warnings)
 
 
 class Published:
