@@ -20,9 +20,13 @@ class Outcome(StrEnum):
 
 @value
 class BuildStarted:
+    """`scope` says whose shared caches the build uses, and `scope_reason` why; "" where nothing is shared."""
+
     build_id: str
     at_s: float
     log_path: str = ""
+    scope: str = ""
+    scope_reason: str = ""
 
 
 @value

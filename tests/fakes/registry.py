@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/token":
             return self._token()
         if fake.faults.delay_s:
-            time.sleep(fake.faults.delay_s)
+            fake.released.wait(fake.faults.delay_s)
         if fake.take("drops"):
             self.close_connection = True
             return None

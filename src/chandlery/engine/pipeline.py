@@ -59,7 +59,8 @@ def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
     """Run one build. Raises the first failure as a ChandleryError that says where it came from; nothing of it goes on behind that."""
     started_at_s = time.time()
     book = StepBook(sink, tools.stop)
-    sink(BuildStarted(tools.session.id, started_at_s, tools.store.layout.log(tools.session.id)))
+    whose = (tools.scopes.write, tools.scopes.reason) if tools.scopes.write else ("", "")
+    sink(BuildStarted(tools.session.id, started_at_s, tools.store.layout.log(tools.session.id), *whose))
     error_code = "internal"
     try:
         result = _Build(request, tools, book, started_at_s).run()

@@ -34,6 +34,8 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
         lines.append(f" id      {result.config_digest or result.image_digest}")
     if result is not None and result.image_digest not in ("", result.config_digest):
         lines.append(f" digest  {result.image_digest}")
+    if tally.scope:
+        lines.append(f" cache   scope {harmless(tally.scope)} ({harmless(tally.scope_reason)})")
     if result is not None and result.cache is not None:
         lines += _cache(result.cache)
     if result is not None:
@@ -48,8 +50,8 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
 
 
 def _cache(cache: "CacheReport") -> list[str]:
-    """Whose cache it was and why, and what the others have of this build now."""
-    lines = [f" cache   scope {harmless(cache.scope)} ({harmless(cache.reason)})"]
+    """What the others have of this build now."""
+    lines = []
     if cache.steps_published:
         lines.append(f" shared  {cache.steps_published} steps, {size_text(cache.bytes_published)}")
     if cache.unpublished:

@@ -63,6 +63,7 @@ class Tally:
     def __init__(self) -> None:
         self.build_id = ""
         self.log_path = ""
+        self.scope = self.scope_reason = ""
         self.started_at_s = 0.0
         self.finished_at_s = 0.0
         self.error_code = ""
@@ -74,6 +75,7 @@ class Tally:
         match event:
             case BuildStarted():
                 self.build_id, self.log_path, self.started_at_s = event.build_id, event.log_path, event.at_s
+                self.scope, self.scope_reason = event.scope, event.scope_reason
             case StepStarted():
                 self.step(event.step, event.at_s).name = event.name
             case StepProgress():
