@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 import uuid
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
