@@ -28,6 +28,7 @@ class Faults:
     drops: int = 0  # close the connection without an answer
     cuts: int = 0  # close the connection in the middle of a blob
     cut_after: int = 1000
+    wants_sizes: bool = False  # takes no body whose length isn't stated
     upload_cuts: int = 0  # close the connection in the middle of taking an upload's bytes
     status_for_all: int = 0
     lost_answers: int = 0  # finish an upload, but close the connection instead of saying so
@@ -165,6 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         fake = self.fake
         self.body_left = int(self.headers.get("Content-Length") or 0)
+        self.is_chunked = self.headers.get("Transfer-Encoding", "") == "chunked"
         with fake.lock:
             fake.seen.append(Seen(self.command, self.path, dict(self.headers), self.body_left))
         path = urlsplit(self.path).path
@@ -218,7 +220,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _error(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         self._answer(status, json.dumps({"errors": [{"code": code, "message": message}]}).encode(), headers)
 
+    def _chunk(self) -> bytes:
+        """The next of a body of chunks (RFC 9112, 7.1); b"" is its end."""
+        size = int(self.rfile.readline() or b"0", 16)
+        data = self.rfile.read(size)
+        self.rfile.readline()
+        self.is_chunked = size > 0
+        return data
+
     def _drain(self) -> None:
+        while self.is_chunked:
+            self._chunk()
         while self.body_left > 0:
             data = self.rfile.read(min(self.body_left, 1 << 16))
             if not data:
@@ -438,10 +450,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _receive(self, upload: bytearray) -> bool:
         """Take an upload's bytes; False after a cut, of which half is kept."""
+        if self.is_chunked and self.fake.faults.wants_sizes:
+            self._error(411, "SIZE_INVALID", "say how long it is")
+            return False
         if self.fake.take("upload_cuts"):
-            upload.extend(self.rfile.read(self.body_left // 2))
+            data = self._chunk() + self._chunk() if self.is_chunked else self.rfile.read(self.body_left)
+            upload.extend(data[: len(data) // 2])
             self.close_connection = True
             return False
+        while self.is_chunked:
+            upload.extend(self._chunk())
         if self.command == "PATCH":
             self.fake.chunks = [*getattr(self.fake, "chunks", []), self.body_left]
         upload.extend(self.rfile.read(self.body_left))

@@ -267,14 +267,14 @@ def chunks(data: bytes, size: int = 65_536):
 
 @pytest.mark.parametrize("size", [0, 1, 300_000, 300_001, 900_001])
 def test_stream_is_uploaded_in_pieces(fake, client, ref, monkeypatch, size):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 300_000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 300_000)
     data = os.urandom(size)
     assert client.upload_stream(ref, chunks(data)) == (sha256(data), size)
     assert fake.blobs["team/app", sha256(data)] == data
 
 
 def test_pieces_are_as_long_as_the_registry_demands(fake, client, ref, monkeypatch):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 1000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 1000)
     fake.faults.minimum_chunk = 200_000
     data = os.urandom(900_000)
     client.upload_stream(ref, chunks(data))
@@ -289,14 +289,54 @@ def test_absurd_minimum_of_pieces_is_refused(fake, client, ref):
 
 
 def test_cut_piece_goes_on_where_the_registry_got_to(fake, client, ref, monkeypatch):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 100_000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 100_000)
     fake.faults.upload_cuts = 2
     assert client.upload_stream(ref, chunks(DATA)) == (BLOB.digest, len(DATA))
     assert fake.blobs["team/app", BLOB.digest] == DATA
 
 
+def test_stream_is_one_request_where_nothing_goes_wrong(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 100_000)
+    heard: list[int] = []
+    client.upload_stream(ref, chunks(DATA), on_bytes=heard.append)
+    assert [seen.method for seen in fake.seen if seen.method in ("PATCH", "PUT")] == ["PATCH", "PUT"]
+    assert sum(heard) == len(DATA)
+
+
+def test_registry_that_wants_to_know_sizes_gets_pieces(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 100_000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.KEPT_BYTES", 2 * len(DATA))
+    fake.faults.wants_sizes = True
+    heard: list[int] = []
+    assert client.upload_stream(ref, chunks(DATA), on_bytes=heard.append) == (BLOB.digest, len(DATA))
+    assert fake.blobs["team/app", BLOB.digest] == DATA
+    assert sum(heard) == len(DATA)
+
+
+def test_stream_of_which_too_much_is_lost_is_given_up(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 10_000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.KEPT_BYTES", 20_000)
+    fake.faults.wants_sizes = True
+    with pytest.raises(Unavailable) as caught:
+        client.upload_stream(ref, chunks(DATA, 10_000))
+    assert caught.value.code == "registry.upload-lost"
+    assert fake.uploads == {}
+
+
+def test_failure_of_the_maker_is_not_taken_for_the_networks(fake, client, ref, monkeypatch):
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 100_000)
+
+    def broken():
+        yield from chunks(DATA)
+        raise OSError(5, "the disk")
+
+    with pytest.raises(OSError, match="the disk"):
+        client.upload_stream(ref, broken())
+    assert fake.uploads == {}
+
+
 def test_blob_is_sent_while_it_is_made(fake, client, ref, monkeypatch):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 100_000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 100_000)
     with StreamedBlob(client, ref) as blob:
         for chunk in chunks(DATA):
             blob.write(chunk)
@@ -305,7 +345,7 @@ def test_blob_is_sent_while_it_is_made(fake, client, ref, monkeypatch):
 
 
 def test_blob_whose_maker_fails_is_given_up(fake, client, ref, monkeypatch):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 1000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 1000)
 
     def make_and_fail() -> None:
         with StreamedBlob(client, ref) as blob:
@@ -332,7 +372,7 @@ def test_wrong_digest_of_the_maker_is_refused_by_the_registry(fake, client, ref)
 
 
 def test_maker_hears_that_the_upload_failed(fake, client, ref, monkeypatch):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 1000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 1000)
     fake.access.scheme = "basic"
 
     def make() -> None:
@@ -346,7 +386,7 @@ def test_maker_hears_that_the_upload_failed(fake, client, ref, monkeypatch):
 
 
 def test_lost_answer_to_the_end_of_an_upload_does_not_lose_the_blob(fake, client, ref, monkeypatch):
-    monkeypatch.setattr("chandlery.registry.upload.STREAM_PIECE_BYTES", 100_000)
+    monkeypatch.setattr("chandlery.registry.upload_stream.STREAM_PIECE_BYTES", 100_000)
     fake.faults.lost_answers = 1
     assert client.upload_stream(ref, chunks(DATA)) == (BLOB.digest, len(DATA))
 

@@ -24,9 +24,12 @@ _CHALLENGE = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s+(?=[A-Za-z0-9_-]+\s
 _PARAMETER = re.compile(r'\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
+UNKNOWN_SIZE = -1
+
+
 @value
 class Request:
-    """One HTTP request. `body` is bytes, or a function that opens the body again for each try (`body_size` then says how long it is)."""
+    """One HTTP request. `body` is bytes, or a function that opens the body again for each try (`body_size` then says how long it is, or UNKNOWN_SIZE)."""
 
     method: str
     url: str

@@ -12,7 +12,7 @@ from chandlery.oci import manifest as manifests
 from chandlery.oci.descriptor import Descriptor
 from chandlery.oci.digest import Digest, sha256
 from chandlery.oci.reference import Reference
-from chandlery.registry import auth, credentials, endpoint, http, quick, upload
+from chandlery.registry import auth, credentials, endpoint, http, quick, upload, upload_stream
 from chandlery.registry import error as errors
 from chandlery.registry.auth import Request
 from chandlery.registry.endpoint import Endpoint
@@ -139,16 +139,16 @@ class RegistryClient:
     def upload_stream(
         self,
         reference: Reference,
-        chunks: "Iterable[upload.Buffer]",
+        chunks: "Iterable[upload_stream.Buffer]",
         *,
         on_bytes: "Callable[[int], None]" = lambda _: None,
         digest_at_end: "Callable[[], Digest] | None" = None,
     ) -> tuple[Digest, int]:
-        """Send bytes whose digest is only known at their end, in pieces that can be sent again; the blob's digest and size.
+        """Send bytes whose digest is only known at their end; the blob's digest and size.
 
         `digest_at_end`, asked when `chunks` has ended, spares hashing what its maker hashes anyway.
         """
-        return upload.stream(self, reference, chunks, on_bytes, digest_at_end)
+        return upload_stream.stream(self, reference, chunks, on_bytes, digest_at_end)
 
     def put_manifest(self, reference: Reference, target: str, manifest: "Manifest | Index") -> Digest:
         """Put a manifest or index under a tag or its digest; everything that it names must be there already.

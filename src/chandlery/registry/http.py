@@ -12,7 +12,7 @@ from chandlery.errors import Cancelled, LyingRegistry, RegistryError, Unavailabl
 from chandlery.registry import error as errors
 from chandlery.registry import host as hosts
 from chandlery.registry import tls
-from chandlery.registry.auth import Request
+from chandlery.registry.auth import UNKNOWN_SIZE, Request
 from chandlery.registry.settings import RegistrySettings
 
 TYPE_CHECKING = False
@@ -185,7 +185,7 @@ class HttpClient:
         host = host_of(request.url)
         headers = {"Accept-Encoding": "identity", "User-Agent": "chandlery", **dict(request.headers)}
         body: Any = request.body() if callable(request.body) else request.body
-        if request.body is not None:
+        if request.body is not None and request.body_size != UNKNOWN_SIZE:
             headers["Content-Length"] = str(request.body_size)
         try:
             raw = self._pool(request.url).urlopen(

@@ -1,17 +1,9 @@
-"""Blob uploads, whole and streamed (OCI distribution spec, "Pushing blobs"), for `RegistryClient`.
-
-A blob whose digest is known goes out as POST and PUT. A stream goes out as POST, PATCHes of pieces and a closing PUT; each piece is held in
-memory until the registry has it, so that a cut connection costs one piece: the registry is asked how far it got, and the rest is sent again.
-"""
-
-import hashlib
-from functools import partial
-from io import BytesIO
-from itertools import chain
+"""Uploads of blobs (OCI distribution spec, "Pushing blobs"), for `RegistryClient`: what begins and ends each of them, and the blob whose digest is known,
+which goes out as POST and PUT."""
 
 from chandlery.errors import LyingRegistry, RegistryError, Unavailable
 from chandlery.oci.descriptor import Descriptor
-from chandlery.oci.digest import Digest, from_hex
+from chandlery.oci.digest import Digest
 from chandlery.oci.reference import Reference
 from chandlery.registry.auth import Request
 from chandlery.registry.http import PIECE_BYTES, Response
@@ -19,12 +11,10 @@ from chandlery.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator
     from typing import Protocol
 
     from chandlery.registry.client import RegistryClient
-
-    Buffer = bytes | bytearray | memoryview
 
     class Readable(Protocol):
         def read(self, size: int, /) -> bytes: ...
@@ -32,9 +22,8 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-STREAM_PIECE_BYTES = 8 * 1024 * 1024
 MAX_MINIMUM_BYTES = 64 * 1024 * 1024
-_BINARY = ("Content-Type", "application/octet-stream")
+BINARY = ("Content-Type", "application/octet-stream")
 
 
 @value
@@ -61,7 +50,7 @@ def begin(client: "RegistryClient", reference: Reference, mount: "tuple[Digest, 
     if response.status != 202:
         raise client.raise_for(response, reference, doing)
     response.close()
-    return Begun(_location(response, doing), _minimum(response))
+    return Begun(location_of(response, doing), _minimum(response))
 
 
 def cancel(client: "RegistryClient", reference: Reference, location: str) -> None:
@@ -84,9 +73,9 @@ def whole(
     doing = f"upload of {blob.digest} to {reference.name}"
     for attempt in range(client.http.settings.attempts):
         body = _Body(client, open_blob, on_bytes)
-        url = _with_digest(begun.location, blob.digest)
+        url = with_digest(begun.location, blob.digest)
         try:
-            response = client.call(reference, Request("PUT", url, (_BINARY,), body.open, blob.size_bytes), doing=doing, attempts=1)
+            response = client.call(reference, Request("PUT", url, (BINARY,), body.open, blob.size_bytes), doing=doing, attempts=1)
         except Unavailable:
             body.take_back()
             if attempt + 1 == client.http.settings.attempts:
@@ -103,108 +92,6 @@ def whole(
             raise broken
         client.http.back_off(attempt + 1, response.headers)
         begun = begin(client, reference)
-
-
-def stream(
-    client: "RegistryClient",
-    reference: Reference,
-    chunks: "Iterable[Buffer]",
-    on_bytes: "Callable[[int], None]",
-    digest_at_end: "Callable[[], Digest] | None" = None,
-) -> tuple[Digest, int]:
-    """Send a stream in pieces; its digest and size. What fits into one piece is sent whole. A failure cancels the upload.
-
-    `digest_at_end` is asked once `chunks` has ended, by who hashes them anyway; else they are hashed here.
-    """
-    begun = begin(client, reference)
-    hasher = hashlib.sha256()
-    if digest_at_end is None:
-        chunks = _hashed(chunks, hasher)
-        digest_at_end = lambda: from_hex(hasher.hexdigest())  # noqa: E731
-    try:
-        pieces = _pieces(chunks, max(STREAM_PIECE_BYTES, begun.minimum_bytes))
-        first, second = next(pieces, b""), next(pieces, b"")
-        if not second:
-            digest = digest_at_end()
-            whole(client, reference, Descriptor("", digest, len(first)), lambda: BytesIO(first), begun, on_bytes)
-            return digest, len(first)
-        location, size = begun.location, 0
-        for piece in chain((first, second), pieces):
-            location = _patch(client, reference, location, piece, size)
-            size += len(piece)
-            on_bytes(len(piece))
-        digest = digest_at_end()
-        _close(client, reference, location, digest)
-        return digest, size
-    except BaseException:
-        cancel(client, reference, begun.location)
-        raise
-
-
-def _hashed(chunks: "Iterable[Buffer]", hasher: "hashlib._Hash") -> "Iterator[Buffer]":
-    for chunk in chunks:
-        hasher.update(chunk)
-        yield chunk
-
-
-def _close(client: "RegistryClient", reference: Reference, location: str, digest: Digest) -> None:
-    """The PUT that ends an upload, without a body: some registries refuse bytes here after PATCHes."""
-    doing = f"upload of {digest} to {reference.name}"
-    try:
-        response = client.call(reference, Request("PUT", _with_digest(location, digest), (_BINARY,), b""), doing=doing, attempts=1)
-        if response.status in (201, 204):
-            response.close()
-            return
-        broken = client.raise_for(response, reference, doing)
-    except Unavailable as lost:
-        broken = lost
-    # the answer may be what was lost, not the request
-    if not broken.retryable or not client.has_blob(reference, digest):
-        raise broken
-
-
-def _patch(client: "RegistryClient", reference: Reference, location: str, piece: bytes, start: int) -> str:
-    """Send one piece that begins at `start` of the blob; the location of the next. A broken try continues where the registry got to."""
-    doing = f"upload to {reference.name}"
-    done = 0
-    attempts = client.http.settings.attempts
-    for attempt in range(1, attempts + 1):
-        rest = memoryview(piece)[done:]
-        content_range = f"{start + done}-{start + len(piece) - 1}"
-        request = Request("PATCH", location, (_BINARY, ("Content-Range", content_range)), partial(_views, client, rest), len(rest))
-        try:
-            response = client.call(reference, request, doing=doing, attempts=1)
-        except Unavailable:
-            if attempt == attempts:
-                raise
-            client.http.back_off(attempt)
-        else:
-            if response.status in (202, 204):
-                response.close()
-                return _location(response, doing)
-            broken = client.raise_for(response, reference, doing)
-            if attempt == attempts or not (broken.retryable or response.status == 416):
-                raise broken
-            client.http.back_off(attempt, response.headers)
-        location, received = _status(client, reference, location)
-        if not start <= received <= start + len(piece):
-            raise LyingRegistry(f"{doing}: the registry lost bytes that it had taken", code="registry.upload-lost", hint="the push can be repeated")
-        done = received - start
-        if done == len(piece):
-            return location
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _status(client: "RegistryClient", reference: Reference, location: str) -> tuple[str, int]:
-    """Where an upload goes on and how many bytes the registry has ("Range: 0-N", N inclusive; "0-0" also stands for nothing)."""
-    doing = f"state of an upload to {reference.name}"
-    response = client.call(reference, Request("GET", location), doing=doing)
-    if response.status not in (200, 204):
-        raise client.raise_for(response, reference, doing)
-    last = response.headers.get("Range", "").removeprefix("bytes=").rpartition("-")[2]
-    response.close()
-    received = int(last) + 1 if last.isdigit() and last != "0" else 0
-    return (_location(response, doing) if response.headers.get("Location") else location), received
 
 
 class _Body:
@@ -234,27 +121,7 @@ class _Body:
             self._sent = 0
 
 
-def _views(client: "RegistryClient", piece: memoryview) -> "Generator[memoryview, None, None]":
-    for at in range(0, len(piece), PIECE_BYTES):
-        client.http.check()
-        yield piece[at : at + PIECE_BYTES]
-
-
-def _pieces(chunks: "Iterable[Buffer]", size: int) -> "Iterator[bytes]":
-    """The same bytes in pieces of at least `size`, but for the last."""
-    waiting: list[Buffer] = []
-    total = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        total += len(chunk)
-        if total >= size:
-            yield b"".join(waiting)
-            waiting, total = [], 0
-    if total:
-        yield b"".join(waiting)
-
-
-def _location(response: Response, doing: str) -> str:
+def location_of(response: Response, doing: str) -> str:
     from urllib.parse import urljoin
 
     location = response.headers.get("Location", "")
@@ -276,5 +143,5 @@ def _minimum(response: Response) -> int:
     return int(stated)
 
 
-def _with_digest(location: str, digest: Digest) -> str:
+def with_digest(location: str, digest: Digest) -> str:
     return location + ("&" if "?" in location else "?") + "digest=" + str(digest)
