@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chandlery.content.session import Session
     from chandlery.linux.mount import MountMethod
     from chandlery.registry.client import RegistryClient
+    from chandlery.registry.contacts import Contacts
     from chandlery.registry.settings import RegistrySettings
     from chandlery.runtime.ca_certs import CaCertificates
     from chandlery.runtime.network import NetworkPool
@@ -73,11 +74,12 @@ def tools(settings: Settings, store: Store, session: "Session", sink: EventSink,
     """What one build works with, each part made when it is first called for."""
     snapshots = SnapshotStore(store)
     stop = StopFlag()
-    client = _once(lambda: connect(settings, should_stop=stop.is_set))
+    contacts = _once(_contacts)
+    client = _once(lambda: connect(settings, contacts(), should_stop=stop.is_set))
     images = ImageSource(store, snapshots, client, settings=lambda: registry_settings(settings), emit=sink)
     images.watch(stop.is_set)
     scopes = _scopes(settings, request)
-    caches = _once(lambda: _shared_caches(settings, store, scopes, request, stop))
+    caches = _once(lambda: _shared_caches(settings, store, scopes, request, stop, contacts))
     return Tools(
         store=store,
         session=session,
@@ -124,26 +126,37 @@ def _scopes(settings: Settings, request: BuildRequest | None) -> "Scopes":
     return find(request.context, settings.environment, chosen=request.cache_scope, fork_from=request.cache_fork_from)
 
 
-def _shared_caches(settings: Settings, store: Store, scopes: "Scopes", request: BuildRequest | None, stop: StopFlag) -> "SharedCaches":
+def _shared_caches(
+    settings: Settings, store: Store, scopes: "Scopes", request: BuildRequest | None, stop: StopFlag, contacts: "Callable[[], Contacts]"
+) -> "SharedCaches":
     from chandlery.wiring_caches import Clients, SharedCaches
 
     clients = Clients(
-        asking=_once(lambda: connect(settings, is_brief=True)),
-        fetching=_once(lambda: connect(settings, is_brief=True, should_stop=stop.is_set)),
-        moving=_once(lambda: connect(settings)),
+        asking=_once(lambda: connect(settings, contacts(), is_brief=True)),
+        fetching=_once(lambda: connect(settings, contacts(), is_brief=True, should_stop=stop.is_set)),
+        moving=_once(lambda: connect(settings, contacts())),
     )
     return SharedCaches(settings, store, scopes, request, clients)
 
 
-def connect(settings: Settings, *, should_stop: "Callable[[], bool]" = lambda: False, is_brief: bool = False) -> "RegistryClient":
-    """A registry client with this machine's credentials, mirrors, proxies and certificates; a brief one gives up after a few seconds."""
+def _contacts() -> "Contacts":
+    from chandlery.registry.contacts import Contacts
+
+    return Contacts()
+
+
+def connect(
+    settings: Settings, contacts: "Contacts | None" = None, *, should_stop: "Callable[[], bool]" = lambda: False, is_brief: bool = False
+) -> "RegistryClient":
+    """A registry client with this machine's credentials, mirrors, proxies and certificates; a brief one gives up after a few seconds. Those of one build
+    share `contacts`."""
     from chandlery.registry.client import RegistryClient
     from chandlery.values import replace
 
     found = registry_settings(settings)
     if is_brief:
         found = replace(found, connect_timeout_s=2.0, read_timeout_s=4.0, attempts=3)
-    return RegistryClient(found, should_stop=should_stop)
+    return RegistryClient(found, contacts=contacts, should_stop=should_stop)
 
 
 def registry_settings(settings: Settings) -> "RegistrySettings":

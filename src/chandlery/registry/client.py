@@ -15,6 +15,7 @@ from chandlery.oci.reference import Reference
 from chandlery.registry import auth, credentials, endpoint, http, quick, upload, upload_stream
 from chandlery.registry import error as errors
 from chandlery.registry.auth import Request
+from chandlery.registry.contacts import Contacts
 from chandlery.registry.endpoint import Endpoint
 from chandlery.registry.settings import RegistrySettings
 
@@ -39,10 +40,11 @@ class RegistryClient:
         self,
         settings: RegistrySettings,
         *,
+        contacts: Contacts | None = None,
         should_stop: "Callable[[], bool]" = lambda: False,
         sleep: "Callable[[float], None]" = time.sleep,
     ) -> None:
-        self.http = http.HttpClient(settings, should_stop=should_stop, sleep=sleep)
+        self.http = http.HttpClient(settings, contacts=contacts, should_stop=should_stop, sleep=sleep)
         self._endpoints = endpoint.Endpoints(self.http)
         self._tokens = auth.TokenStore(time.monotonic)
         self._credentials: dict[str, credentials.Credentials] = {}

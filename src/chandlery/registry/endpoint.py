@@ -1,12 +1,11 @@
 """Where a registry's requests go: its own host, its mirrors, with or without TLS; and the URLs of the distribution spec.
 
-Whether a host that may be plain really is plain is found out once a client, by asking /v2/: loopback hosts http first, unless certs.d knows them;
+Whether a host that may be plain really is plain is found out once, by asking /v2/: loopback hosts http first, unless certs.d knows them;
 hosts named as insecure https first, as docker does.
 """
 
 import json
 import re
-import threading
 
 from chandlery.errors import LyingRegistry, RegistryError
 from chandlery.oci.reference import DEFAULT_REGISTRY, Reference
@@ -33,8 +32,6 @@ class Endpoints:
 
     def __init__(self, client: HttpClient) -> None:
         self._http = client
-        self._lock = threading.Lock()
-        self._schemes: dict[str, str] = {}
 
     def of_registry(self, registry: str) -> Endpoint:
         host = hosts.HUB_HOST if registry == DEFAULT_REGISTRY else registry
@@ -53,14 +50,11 @@ class Endpoints:
     def _scheme(self, host: str) -> str:
         if not self._http.may_be_plain(host):
             return "https"
-        with self._lock:
-            if host not in self._schemes:
-                self._schemes[host] = self._find_scheme(host)
-            return self._schemes[host]
-
-    def _find_scheme(self, host: str) -> str:
         is_plain_first = hosts.is_loopback(host) and not tls.certs_directories(self._http.settings, host)
         candidates = ("http", "https") if is_plain_first else ("https", "http")
+        return self._http.contacts.scheme(host, lambda: self._find_scheme(host, candidates)) or candidates[0]
+
+    def _find_scheme(self, host: str, candidates: tuple[str, ...]) -> str:
         for scheme in candidates:
             try:
                 response = self._http.send(Request("GET", f"{scheme}://{host}/v2/"), doing=f"first contact with {host}", attempts=1)
@@ -70,7 +64,7 @@ class Endpoints:
             # A TLS server that is spoken to in plain http answers 400, if anything.
             if not (scheme == "http" and response.status == 400):
                 return scheme
-        return candidates[0]
+        return ""
 
 
 def tag_names(raw: bytes, doing: str) -> tuple[str, ...]:

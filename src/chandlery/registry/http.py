@@ -13,6 +13,7 @@ from chandlery.registry import error as errors
 from chandlery.registry import host as hosts
 from chandlery.registry import tls
 from chandlery.registry.auth import UNKNOWN_SIZE, Request
+from chandlery.registry.contacts import Contacts
 from chandlery.registry.settings import RegistrySettings
 
 TYPE_CHECKING = False
@@ -95,11 +96,13 @@ class HttpClient:
         self,
         settings: RegistrySettings,
         *,
+        contacts: Contacts | None = None,
         should_stop: "Callable[[], bool]" = lambda: False,
         sleep: "Callable[[float], None]" = time.sleep,
         jitter: "Callable[[], float]" = lambda: os.urandom(1)[0] / 255,
     ) -> None:
         self.settings = settings
+        self.contacts = contacts or Contacts()
         self._should_stop = should_stop
         self._is_stopped = False
         self._sleep = sleep
@@ -219,7 +222,7 @@ class HttpClient:
             "timeout": urllib3.Timeout(connect=self.settings.connect_timeout_s, read=self.settings.read_timeout_s),
         }
         if scheme == "https":
-            options["ssl_context"] = tls.context(self.settings, tls_host)
+            options["ssl_context"] = self.contacts.context(self.settings, tls_host)
             if not options["ssl_context"].check_hostname:
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         if not proxy:
