@@ -537,7 +537,7 @@ def test_proxy_is_used_for_what_is_not_loopback_and_its_password_is_sent(fake, m
     """The fake answers a proxy's absolute-form requests like its own."""
     client = make(insecure=("r.test",), proxies=Proxies(http=f"http://me:pw@{fake.host}"), attempts=1)
     reference = parse("r.test/team/app:1")
-    client._endpoints._schemes["r.test"] = "http"
+    client.http.contacts.scheme("r.test", lambda: "http")
     assert client.head_manifest(reference) is None
     [seen] = fake.seen
     assert seen.path.startswith("http://r.test/v2/team/app/")
