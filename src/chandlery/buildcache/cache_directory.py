@@ -62,20 +62,11 @@ def _remove_unfinished(*directories: str) -> None:
 def _put_blob(path: str, blob: "Descriptor", open_blob: "Callable[[Descriptor], Readable]") -> None:
     if os.path.isfile(path) and os.path.getsize(path) == blob.size_bytes:
         return
-    temp = atomic.temp_name(path)
     reader = open_blob(blob)
     try:
-        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            while piece := reader.read(_PIECE_BYTES):
-                atomic.write_all(fd, piece)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(temp, path)
+        atomic.write_pieces(path, iter(lambda: reader.read(_PIECE_BYTES), b""))
     finally:
         reader.close()
-        atomic.remove_if_there(temp)
 
 
 def _index(path: str, described: "Descriptor", tag: str) -> bytes:

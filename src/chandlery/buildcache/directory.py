@@ -133,22 +133,12 @@ class DirectoryRemote:
         from chandlery.linux import atomic
 
         os.makedirs(os.path.dirname(path), 0o777, exist_ok=True)
-        temp = atomic.temp_name(path)
-        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                for piece in pieces:
-                    self._go_on()
-                    atomic.write_all(fd, piece)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            if replaces:
-                os.rename(temp, path)
-            else:
-                _link_or_rename(temp, path)
-        finally:
-            atomic.remove_if_there(temp)
+        atomic.write_pieces(path, self._while_not_stopped(pieces), mode=0o666, put=os.rename if replaces else _link_or_rename)
+
+    def _while_not_stopped(self, pieces: "Iterator[bytes]") -> "Iterator[bytes]":
+        for piece in pieces:
+            self._go_on()
+            yield piece
 
     def _unavailable(self, broken: OSError) -> Unavailable:
         hint = "is it mounted, and may this user use it?"

@@ -6,6 +6,10 @@ which belongs to nobody and which a prune may remove.
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 TEMP_MARK = ".tmp-"
 
 
@@ -16,19 +20,28 @@ def temp_name(path: str) -> str:
 
 def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `data`, durably. Raises OSError; then the old file is untouched."""
+    write_pieces(path, (data,), mode=mode)
+    fsync_dir(os.path.dirname(path) or ".")
+
+
+def write_pieces(path: str, pieces: "Iterable[bytes]", *, mode: int = 0o644, put: "Callable[[str, str], None]" = os.rename) -> None:
+    """Give a new file of these bytes, fsynced, the name `path` by `put(temporary name, path)`; making the name itself durable is the caller's.
+
+    Raises OSError, and whatever `pieces` raises; then nothing has changed.
+    """
     temp = temp_name(path)
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
-            write_all(fd, data)
+            for piece in pieces:
+                write_all(fd, piece)
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.rename(temp, path)
-    except BaseException:
+        put(temp, path)
+    finally:
+        # a link leaves the temporary name behind
         remove_if_there(temp)
-        raise
-    fsync_dir(os.path.dirname(path) or ".")
 
 
 def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:

@@ -13,7 +13,7 @@ import stat
 from urllib.parse import quote
 
 from chandlery.errors import NotFound, RegistryError
-from chandlery.linux.atomic import TEMP_MARK, remove_if_there, temp_name, write_all
+from chandlery.linux.atomic import TEMP_MARK, remove_if_there, temp_name, write_pieces
 from chandlery.oci.digest import Digest
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.protocol import BlobStream, HeadName
@@ -61,18 +61,7 @@ class DirectoryRemote:
         name = HeadName(slot, hashlib.sha256(document).hexdigest())
         os.makedirs(self._heads, exist_ok=True)
         path = f"{self._heads}/{slot}@{name.digest}"
-        temp = temp_name(path)
-        try:
-            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            try:
-                write_all(fd, document)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            os.rename(temp, path)
-        except BaseException:
-            remove_if_there(temp)
-            raise
+        write_pieces(path, (document,), mode=0o666)
         return name
 
     def delete_head(self, head: HeadName) -> bool:
@@ -92,18 +81,8 @@ class DirectoryRemote:
         if _is_touched(target):
             return
         os.makedirs(self._blobs, exist_ok=True)
-        temp = temp_name(target)
-        try:
-            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with open(path, "rb") as source, open(fd, "wb") as file:
-                while data := source.read(_PIECE):
-                    file.write(data)
-                file.flush()
-                os.fsync(fd)
-            os.rename(temp, target)
-        except BaseException:
-            remove_if_there(temp)
-            raise
+        with open(path, "rb", buffering=0) as source:
+            write_pieces(target, iter(lambda: source.read(_PIECE), b""), mode=0o666)
 
     def collect(self, named: "Collection[Digest]", unnamed: "Collection[Digest]", *, older_than_s: float = UNNAMED_FOR_S) -> int:
         """Delete blobs, and what an interruption left, that nobody has named for so long. By the share's own clock: this machine's may be off."""
