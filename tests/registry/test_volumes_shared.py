@@ -86,6 +86,32 @@ def test_ten_thousand_one_build_writers_leave_few_tags_and_a_fresh_machine_few_r
     assert len(fake.seen) <= 5
 
 
+def test_a_fresh_machine_asks_for_no_small_pack_s_table(fake, remote, tmp_path):
+    """Packs too large to be merged for each other pile up: the tables of all but the largest come with the head."""
+    packs, tables = [], {}
+    for number in range(12):
+        writer = pack_writer.Writer(str(tmp_path / "pack"))
+        slot = f"w2026-01-{number:08d}"
+        writer.add(forged.entry("", EntryType.DIRECTORY, version=Version(1, slot, 1)), None)
+        content = os.urandom(200_000)
+        writer.add(forged.entry(f"{number}.jar", size=len(content), version=Version(1, slot, 1)), lambda content=content: io.BytesIO(content))
+        made = writer.finish(VersionVector(((slot, 1),)))
+        remote.put_blob(str(tmp_path / "pack"), made.digest, made.size_bytes)
+        packs.append(made)
+        tables[made.table_sha256] = writer.table
+    vector = VersionVector(tuple(sorted((slot, 1) for made in packs for slot, _ in made.by.seen)))
+    copies = remote_head.small_tables(packs, tables)
+    head = RemoteHead(vector, 1, tuple(packs), tables=((copies[0][0], b"not it"), *copies[1:]))
+    remote.put_head("h0000000012-w2026-01-many", remote_head.encode(head), [(made.digest, made.size_bytes) for made in packs])
+    with Machine(tmp_path / "one", remote) as one:
+        one.commit(jars("own"))
+        fake.seen.clear()
+        report = shared.pull(one.store, (remote,), KEY)
+    assert (report.files, report.warnings) == (12, ())
+    # tags, head, the table whose copy is another one, and each pack's data
+    assert len(fake.seen) <= 2 + 1 + 12
+
+
 def test_writers_at_the_same_time_lose_nothing(fake, remote, tmp_path):
     machines = [Machine(tmp_path / str(number), remote) for number in range(8)]
     threads = [threading.Thread(target=machine.build, args=(jars(str(number)),)) for number, machine in enumerate(machines)]

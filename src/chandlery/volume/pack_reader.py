@@ -6,6 +6,7 @@ A table is verified by its digest in the head, a whole blob by its own. Frames a
 
 import hashlib
 import threading
+from contextlib import nullcontext
 
 from chandlery.errors import ChandleryError, LyingRegistry, NotFound, StoreError, Unavailable
 from chandlery.volume import pack
@@ -24,15 +25,16 @@ _PIECE_BYTES = 1 << 20
 
 
 class PackReader:
-    """`scratch` is a file that it may make. `is_broken`: what the remote has under this name is not the pack, or nothing. Threads may share it."""
+    """`scratch` is a file that it may make; `copy` is said to be the table. `is_broken`: what the remote has under this name is not the pack, or nothing.
+    Threads may share it."""
 
-    def __init__(self, remote: "VolumeRemote", ref: PackRef, scratch: str) -> None:
+    def __init__(self, remote: "VolumeRemote", ref: PackRef, scratch: str, copy: bytes = b"") -> None:
         self.remote, self.ref = remote, ref
         self.is_broken = False
         self.table: Table | None = None
-        self._scratch = scratch
-        self._is_here = False
-        self._lock = threading.Lock()
+        self._scratch, self._copy = scratch, copy
+        self._is_here = self._has_ranges = False
+        self._lock, self._first = threading.Lock(), threading.Lock()
 
     def read_table(self) -> Table:
         """Raises StoreError volume.bad-table, volume.format; RegistryError; OSError."""
@@ -93,7 +95,14 @@ class PackReader:
                 stream.close()
 
     def _read_table(self) -> Table:
-        ref = self.ref
+        ref, copy, self._copy = self.ref, self._copy, b""
+        if copy:
+            try:
+                return pack.read_table(copy, ref)
+            except StoreError as refused:
+                if refused.code == "volume.format":
+                    raise
+                # whoever wrote the head wrote another one beside the pack
         data = self._opened(ref.table_at, ref.table_bytes).read(ref.table_bytes)
         try:
             return pack.read_table(data, ref)
@@ -102,11 +111,14 @@ class PackReader:
             raise
 
     def _opened(self, start: int, size_bytes: int) -> BlobStream:
-        if not self._is_here:
-            stream = self._open_remote(start, size_bytes)
-            if (stream.start, stream.size_bytes) == (start, size_bytes):
-                return stream
-            self._keep_once(stream)
+        # the first range is asked for alone: a remote that answers with everything is to do so once
+        with nullcontext() if self._has_ranges or self._is_here else self._first:
+            if not self._is_here:
+                stream = self._open_remote(start, size_bytes)
+                if (stream.start, stream.size_bytes) == (start, size_bytes):
+                    self._has_ranges = True
+                    return stream
+                self._keep_once(stream)
         return BlobStream(start, size_bytes, _pieces(self._scratch, start, size_bytes))
 
     def _open_remote(self, start: int, size_bytes: int) -> BlobStream:

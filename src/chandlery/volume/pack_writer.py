@@ -45,6 +45,7 @@ class Writer:
         self._pending: deque[tuple[Future[bytes], int]] = deque()
         self._count = 0
         self.left_out: list[str] = []
+        self.table = b""
 
     def add(self, entry: Entry, open_content: "Callable[[], BinaryIO] | None") -> str:
         """One entry; a file whose content holds something forbidden is left out, whole. The sha256 of its content, "" where there is none."""
@@ -111,7 +112,7 @@ class Writer:
         self._flush()
         while self._pending:
             self._write_oldest()
-        table = self._rows.table(self._frames)
+        self.table = table = self._rows.table(self._frames)
         self._write(struct.pack("<II", _SKIPPABLE, len(table)))
         at = self._at
         self._write(table)

@@ -108,7 +108,8 @@ def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: 
             if not new:
                 return False
             scratch = session.scratch("k")
-            readers = [PackReader(remote, item, f"{scratch}/{number}") for number, item in enumerate(new)]
+            copies = dict(seen.head.tables)
+            readers = [PackReader(remote, item, f"{scratch}/{number}", copies.get(item.table_sha256, b"")) for number, item in enumerate(new)]
             pack_reader.read_tables(readers, most_bytes_whole=0)
             tables = {reader.ref: reader.table.entries for reader in readers if reader.table is not None}
             mine = {path: entry for path, (entry, _) in _changed(store, row, seen.head.vector)[0].items()}
@@ -171,7 +172,7 @@ class _Publication:
             writer.close()
         self._objects.record()
         kept = tuple([item for item in self._packs if all(item is not reader.ref for reader in victims)])
-        seen = self._show(path, kept, made, own)
+        seen = self._show(path, kept, made, writer.table, own)
         return PublishReport(files - len(writer.left_out), made.size_bytes if made else 0, tuple(writer.left_out), seen, has_told=True)
 
     def _has_read(self) -> bool:
@@ -249,7 +250,7 @@ class _Publication:
             self._objects.share(file, named)
         return 1
 
-    def _show(self, path: str, kept: tuple[PackRef, ...], made: PackRef | None, own: VersionVector) -> Seen:
+    def _show(self, path: str, kept: tuple[PackRef, ...], made: PackRef | None, table: bytes, own: VersionVector) -> Seen:
         if made is not None:
             self._remote.put_blob(path, made.digest, made.size_bytes)
             reach("volume.blob-published")
@@ -258,7 +259,8 @@ class _Publication:
         vector = self._there.joined(own)
         absorbed = (*self._seen.names, *self._seen.leftovers)
         told = notes.encode(notes.united((self._heard(), self._own_notes())))
-        after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]), (told,))
+        tables = remote_head.small_tables(named, {**dict(self._seen.head.tables), **({made.table_sha256: table} if made is not None else {})})
+        after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]), (told,), tables)
         name = self._remote.put_head(remote_head.fresh_head_name(self._seen), remote_head.encode(after), [(item.digest, item.size_bytes) for item in named])
         reach("volume.head-published")
         left = self._delete(absorbed)

@@ -2,7 +2,12 @@
 
 Packs of any number of heads can be united in any order: at each path the larger precedence wins (merge.py), and causally later is always
 larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them. `notes` are texts of notes.py, which nobody needs.
+
+`tables` are copies of small packs' tables of contents, by the sha256 by which the packs are named: with many packs each would cost a request. They are verified
+as those in the packs are, and any may be missing.
 """
+
+import base64
 
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
@@ -16,6 +21,8 @@ from chandlery.volume.tree import EMPTY_VECTOR, FORMAT, VersionVector, check_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from chandlery.volume.protocol import VolumeRemote
     from chandlery.volume.tombstones import Tombstones
 
@@ -24,6 +31,7 @@ _ROUNDS = 4
 # heads that one look reads at most: more than ever compete, unless nothing can be deleted and nobody absorbs
 _MOST_HEADS, _READERS = 64, 8
 _SMALL_BYTES, _MAX_PLAIN_BYTES = 16 << 10, 32 << 20
+_MOST_TABLE_BYTES = 64 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -35,6 +43,7 @@ class RemoteHead:
     tombstones: "Tombstones" = ()
     absorbed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    tables: tuple[tuple[str, bytes], ...] = ()
 
 
 @value
@@ -157,6 +166,7 @@ def encode(head: RemoteHead) -> bytes:
             "tombstones": _encode_tombstones(head.tombstones),
             "absorbed": list(head.absorbed),
             "notes": list(head.notes),
+            **({"tables": {sha256: base64.b64encode(table).decode() for sha256, table in head.tables}} if head.tables else {}),
         }
     )
     if len(plain) <= _SMALL_BYTES:
@@ -176,7 +186,8 @@ def decode(data: bytes) -> RemoteHead:
     removed = tuple(sorted((decode_path(path), vector) for vector, paths in removals for path in paths))
     notes = document.get("notes", [])
     told = tuple([text for text in notes if isinstance(text, str)]) if isinstance(notes, list) else ()
-    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]), told)
+    copies = tuple([(sha256, base64.b64decode(table)) for sha256, table in document.get("tables", {}).items()])
+    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]), told, copies)
     vectors = (head.vector, *(vector for vector, _ in removals))
     is_possible = table_check.is_count(head.lamport) and len(head.packs) <= MAX_PACKS and all(map(table_check.is_vector, vectors))
     if not is_possible or not all(table_check.is_path(path) for path, _ in head.tombstones) or not all(map(table_check.is_slot, head.absorbed)):
@@ -202,4 +213,16 @@ def united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
     packs = tuple(dict.fromkeys((*one.packs, *other.packs)))
     vector, lamport = one.vector.joined(other.vector), max(one.lamport, other.lamport)
     notes = tuple(dict.fromkeys((*one.notes, *other.notes)))
-    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), (), notes)
+    tables = tuple(dict((*one.tables, *other.tables)).items())
+    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), (), notes, tables)
+
+
+def small_tables(packs: "Iterable[PackRef]", tables: "Mapping[str, bytes]") -> tuple[tuple[str, bytes], ...]:
+    """Of the packs' tables that are at hand those to put beside them, the smallest first: the next publication moves them again."""
+    kept: list[tuple[str, bytes]] = []
+    left = _MOST_TABLE_BYTES
+    for item in sorted(packs, key=lambda item: (item.table_bytes, item.table_sha256)):
+        left -= item.table_bytes
+        if left >= 0 and item.table_sha256 in tables:
+            kept.append((item.table_sha256, tables[item.table_sha256]))
+    return tuple(sorted(dict(kept).items()))

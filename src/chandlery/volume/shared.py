@@ -195,8 +195,10 @@ class _Pull:
         most = _FRESH_WHOLE_BYTES if not head.layers and self._objects.is_empty() else _WHOLE_BYTES
         scratch = self._session.scratch("k")
         left = tuple([item for item in places if item not in self._readers])
+        copies = dict(self._theirs.tables)
         while chosen := remote_head.needed(left):
-            readers = [PackReader(places[item], item, f"{scratch}/{item.digest.hex}-{item.table_at}") for item in chosen]
+            files = {item: f"{scratch}/{item.digest.hex}-{item.table_at}" for item in chosen}
+            readers = [PackReader(places[item], item, files[item], copies.get(item.table_sha256, b"")) for item in chosen]
             self._readers.update((reader.ref, reader) for reader in readers)
             problems = pack_reader.read_tables(readers, most_bytes_whole=most)
             self._warnings.extend(problems)
