@@ -49,3 +49,20 @@ def test_steps_that_were_to_run_and_records_that_were_too_old_are_told(builder):
     builder.build(TEXT)
     assert set(why(builder.build(TEXT, "--no-cache")).values()) == {"it was to run anew"}
     assert "its record is too old" in why(builder.build(TEXT, "--cache-max-age=0.001s")).values()
+
+
+def test_each_step_says_which_machine_made_it_and_later_what_changed_since(builder, busybox_archive):
+    shared = ("--cache-remote", f"file://{builder.directory}/share", "--cache-scope", "team/app@main", "--explain")
+    builder.write({"src/a": "1"})
+    builder.build(TEXT, *shared, env={"CHANDLERY_MACHINE": "runner-1"})
+    builder.store = builder.directory / "second"
+    builder.env["CHANDLERY_ROOT"] = str(builder.store)
+    builder.run("load", "-q", "-i", str(busybox_archive))
+    done = builder.build(TEXT, *shared)
+    where = f"from file://{builder.directory}/share"
+    assert f" hits    2 steps of team/app@main {where}, by runner-1, the oldest " in done.err
+    assert f"cached [3/3] RUN env > /v: {where}, scope team/app@main, by runner-1, " in done.err
+    found = [step["cache"] for step in done.metadata["chandlery.build"]["steps"] if "cache" in step]
+    assert [(cache["writer"], type(cache["age_s"])) for cache in found] == [("runner-1", int)] * 2
+    builder.write({"src/a": "2"})
+    assert why(builder.build(TEXT, *shared))["COPY src /src"].startswith("COPY src: ")

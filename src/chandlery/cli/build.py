@@ -113,7 +113,7 @@ def _add_outputs(parser: "Parser") -> None:
     parser.one("--iidfile", help="write the image id to a file", metavar="FILE")
     parser.one("--metadata-file", help="write the result's metadata to a file", metavar="FILE")
     parser.one("--progress", help="how to show the build: auto, tty, plain, quiet or rawjson", metavar="MODE")
-    parser.flag("--explain", help="say at the end why each step ran that wasn't found in a cache")
+    parser.flag("--explain", help="say at the end of each step where it was found, or why it ran")
     parser.flag("-q", "--quiet", help="print the image id alone, at the end", dest="quiet")
     parser.one("--root", help="the store's directory", metavar="DIR")
 
@@ -153,10 +153,9 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
 def _explain(result: "BuildResult") -> None:
     import sys
 
-    from chandlery.cli.display.summary import missed_lines
+    from chandlery.cli.display.explained import explained_lines
 
-    for line in missed_lines(result) or ["every step was found in a cache, or never ran before"]:
-        print(f"missed {line}", file=sys.stderr)
+    print("\n".join(explained_lines(result)), file=sys.stderr)
 
 
 def _name_root(error: ChandleryError, root: str) -> None:

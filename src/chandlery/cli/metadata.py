@@ -36,7 +36,7 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
                 "step": step.step, "name": step.name, "outcome": step.outcome, "seconds": round(step.seconds, 3), "bytes_moved": step.bytes_moved,
                 "key": step.key, "detail": step.detail,
             }
-            | ({"cache": dict(step.origin)} if step.origin else {})
+            | ({"cache": {name: int(text) if name in ("age_s", "bytes") else text for name, text in step.origin}} if step.origin else {})
             | ({"missed": step.missed} if step.missed else {})
             | ({"observed": [_observed(item) for item in step.observed]} if step.observed else {})
             | ({"volumes": [_volume(use) for use in step.volumes]} if step.volumes else {})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_STEPS = 50
 MOST_FILES = 5000
 _SHOWN_FILES = 3
+_LONGEST_NAME = 70
 
 
 class Misses:
@@ -69,7 +70,7 @@ class Misses:
         nearest = max(self._candidates(vertex, key), key=lambda record: likeness(json.loads(record.document), now), default=None)
         if nearest is None:
             return NEVER_RAN
-        names = [self._graph.vertices[source].name or "the context" for source in self._graph.vertices[vertex].inputs]
+        names = [_cut(self._graph.vertices[source].name) or "the context" for source in self._graph.vertices[vertex].inputs]
         return first_difference(json.loads(nearest.document), now, names, self._changed_files) or "its record is gone"
 
     def _candidates(self, vertex: int, key: CacheKey) -> "list[StepRecord]":
@@ -120,6 +121,10 @@ class Misses:
             return "its files are the same, but not their modes, links or attributes"
         more = f" and {len(changed) - _SHOWN_FILES} more" if len(changed) > _SHOWN_FILES else ""
         return f"{len(changed)} file{'s' if len(changed) > 1 else ''} changed: {', '.join(changed[:_SHOWN_FILES])}{more}"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _place(name: str) -> str:

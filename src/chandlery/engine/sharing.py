@@ -66,6 +66,8 @@ class Sharing:
         machine: str = "",
     ) -> None:
         self._machine = machine
+        # what others made that lies below a hit, so that nobody looked it up
+        self._met: list[Digest] = []
         self._is_pushed = is_pushed
         self.layers = layers
         self._imports = imports
@@ -146,9 +148,10 @@ class Sharing:
     def origin(self, key: Digest | None, record: StepRecord | None) -> Pairs:
         """Where a hit came from, for the summary and the metadata file."""
         found = self._look_ups.known_soon(key) if key is not None and record is None and self._look_ups is not None else None
-        if found is not None:
+        if found is not None and key is not None:
             entry, size = found.entry, sum(blob.size_bytes for blob in found.entry.blobs[-1:])
             age = max(0, int(time.time() - entry.created_at_s))
+            self._met.append(key)
             pairs = (("from", found.remote.name), ("scope", found.scope), ("writer", entry.writer), ("age_s", str(age)), ("bytes", str(size)))
             return pairs
         if record is not None:
@@ -279,10 +282,18 @@ class Sharing:
         if self._look_ups is not None and target is not None and marks is not None and self._look_ups.is_unreachable(target):
             marks.note_away(UNREACHABLE_S)
 
+    def _remember_hits(self) -> None:
+        """Or a later build that misses one of them here would know of no earlier run."""
+        for vertex in self._graph.needed() if self._met else ():
+            key = self._keys[vertex]
+            if key is not None and key.digest in self._met:
+                self.look_up(LookUp(vertex, key))
+
     def finish(self, timeout_s: float | None) -> CacheReport:
         """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
         for _, offer in self._later:
             self._offer_now(offer)
+        self._remember_hits()
         report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
         if self._earlier is not None:
             self._earlier.finish()

@@ -3,7 +3,7 @@
 Pure: from a tally and a result to lines. After a failure it tells what ran before.
 """
 
-from chandlery.cli.amounts import count_text, size_text
+from chandlery.cli.amounts import age_text, count_text, size_text
 from chandlery.cli.display.output_text import harmless
 from chandlery.cli.display.palette import COLOURLESS, Palette
 from chandlery.cli.display.tally import StepView, Tally
@@ -27,7 +27,8 @@ _KINDS = {
 
 def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_steps: bool, log_path: str = "", palette: Palette = COLOURLESS) -> list[str]:
     """`lists_steps`: name each step that ran with its seconds. `log_path` is the log's, "" where there is none."""
-    lines = [palette.paint(palette.strong, _first(tally, result, now_s))]
+    volumes = result.cache.volumes if result is not None and result.cache is not None else ()
+    lines = [palette.paint(palette.strong, _first(tally, result, now_s, sum(volume.bytes_fetched for volume in volumes)))]
     if result is not None and result.names:
         lines.append(f" image   {', '.join(result.names)}")
     if result is not None and (result.config_digest or result.image_digest):
@@ -39,8 +40,8 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
     if result is not None and result.cache is not None:
         lines += _cache(result.cache)
     if result is not None:
-        lines += [f" missed  {line}" for line in missed_lines(result)[:1]] + _volatile(result)
-    lines += _volumes(tally, result.cache.volumes if result is not None and result.cache is not None else ())
+        lines += _hits(result) + [f" missed  {line}" for line in missed_lines(result)[:1]] + _volatile(result)
+    lines += _volumes(tally, volumes)
     if lists_steps:
         lines += _steps(tally, now_s)
     lines += [palette.paint(palette.warning, f" warning {harmless(text)}") for text in tally.warnings]
@@ -62,7 +63,29 @@ def _cache(cache: "CacheReport") -> list[str]:
 def missed_lines(result: "BuildResult") -> list[str]:
     """Why steps ran, in their order, where more is known than that they never had or were to."""
     told = [step for step in result.steps if step.missed not in ("", NEVER_RAN, RUN_ANEW)]
-    return [f"{_cut(harmless(step.name))}: {harmless(step.missed)}" for step in told]
+    return [f"{cut(harmless(step.name))}: {harmless(step.missed)}" for step in told]
+
+
+def _hits(result: "BuildResult") -> list[str]:
+    """Where the steps came from that other machines made."""
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for step in result.steps:
+        origin = dict(step.origin)
+        if origin.get("from", "local") != "local":
+            found.setdefault((origin["from"], origin.get("scope", "")), []).append(origin)
+    return [f" hits    {_found_text(place, scope, origins)}" for (place, scope), origins in found.items()]
+
+
+def _found_text(place: str, scope: str, origins: "list[dict[str, str]]") -> str:
+    """ "3 steps of app@main from registry://host/cache, by runner-1 and 2 more, the oldest 5 hours ago"."""
+    writers = list(dict.fromkeys(origin["writer"] for origin in origins if origin.get("writer")))
+    ages = [int(origin["age_s"]) for origin in origins if origin.get("age_s")]
+    parts = [f"{count_text(len(origins), 'step')} {f'of {harmless(scope)} ' if scope else ''}from {harmless(place)}"]
+    if writers:
+        parts.append(f"by {harmless(writers[0])}" + (f" and {len(writers) - 1} more" if len(writers) > 1 else ""))
+    if ages:
+        parts.append(("the oldest " if len(ages) > 1 else "") + age_text(max(ages)))
+    return ", ".join(parts)
 
 
 def _volatile(result: "BuildResult") -> list[str]:
@@ -109,9 +132,10 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.2f}s" if seconds < 1 else f"{seconds:.1f}s"
 
 
-def _first(tally: Tally, result: "BuildResult | None", now_s: float) -> str:
+def _first(tally: Tally, result: "BuildResult | None", now_s: float, fetched_bytes: int) -> str:
+    """`fetched_bytes` came for cache volumes."""
     cached, steps = tally.hits()
-    moved = sum(step.bytes_moved for step in tally.steps.values())
+    moved = sum(step.bytes_moved for step in tally.steps.values()) + fetched_bytes
     word = "Built" if result is not None else "Cancelled after" if tally.error_code == "cancelled" else "Failed after"
     parts = [f"{word} {'in ' if result is not None else ''}{seconds_text(tally.seconds(now_s))}"]
     if steps:
@@ -132,11 +156,11 @@ def _steps(tally: Tally, now_s: float) -> list[str]:
 
 
 def _name(step: StepView) -> str:
-    cut = _cut(harmless(step.name))
+    name = cut(harmless(step.name))
     moved = f" ({size_text(step.bytes_moved)} moved)" if step.bytes_moved else ""
     ended = {Outcome.FAILED: "  failed", Outcome.CANCELLED: "  cancelled"}.get(step.outcome or Outcome.DONE, "")
-    return cut + moved + ended
+    return name + moved + ended
 
 
-def _cut(name: str) -> str:
+def cut(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
