@@ -6,6 +6,7 @@ They are installed by npm, once, into a directory that goes with the tests.
 import os
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def installed(tmp_path_factory):
     if not are_reachable():
         pytest.skip("package registries are out of reach")
 
+    @cache
     def install(kind) -> Path:
         directory = tmp_path_factory.mktemp("tool")
         done = subprocess.run(["npm", "install", "--prefix", str(directory), kind.package], capture_output=True, text=True, timeout=100, check=False)
@@ -86,13 +88,7 @@ def manifest(directory, own):
 def test_each_of_three_writers_projects_installs_offline_on_a_machine_that_has_only_the_shared_volume(name, farm, installed, tmp_path):
     kind = KINDS[name][0]
     tool = installed(kind)
-    registry = subprocess.run(["npm", "config", "get", "registry"], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    env = {"npm_config_registry": registry, "YARN_NPM_REGISTRY_SERVER": registry.rstrip("/"), "CI": "", "FORCE_COLOR": "0"}
-    # where its store can't be linked from pnpm looks for another place
-    if not farm.target.is_relative_to(farm.home / ".local"):
-        env["npm_config_store_dir"] = str(farm.home / ".local/share/pnpm/store")
-    if name == "yarn-1":
-        env["YARN_CACHE_FOLDER"] = str(farm.home / ".cache/yarn")  # root's is elsewhere
+    env = environment(name, farm)
 
     def argv(words):
         return [word.format(tool=tool) for word in words]
@@ -110,6 +106,30 @@ def test_each_of_three_writers_projects_installs_offline_on_a_machine_that_has_o
         remove_tree(str(directory / "node_modules"))
         farm.step("d", argv(kind.offline), cwd=directory, offline=True, env=env)
         assert (directory / "node_modules/ms/package.json").exists() or os.path.exists(directory / ".pnp.cjs")
+
+
+@pytest.mark.parametrize(("name", "farm"), [(name, places[0]) for name, (_, places) in KINDS.items() if name != "yarn-4"], indirect=["farm"])
+def test_a_failing_step_does_not_cost_other_machines_the_downloads(name, farm, installed, tmp_path):
+    """But for yarn 4's archives, which have nothing beside them that says that they are whole."""
+    kind = KINDS[name][0]
+    tool = installed(kind)
+    manifest(tmp_path / "one", OWN[0])
+    env = environment(name, farm)
+    first = farm.step("a", [word.format(tool=tool) for word in kind.online], ["false"], cwd=tmp_path / "one", env=env, fails=True)
+    remove_tree(str(tmp_path / "one/node_modules"))
+    farm.step("b", [word.format(tool=tool) for word in kind.offline], cwd=tmp_path / "one", env=env, offline=True)
+    assert kind.downloads(first) == 3
+
+
+def environment(name, farm):
+    registry = subprocess.run(["npm", "config", "get", "registry"], capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    env = {"npm_config_registry": registry, "YARN_NPM_REGISTRY_SERVER": registry.rstrip("/"), "CI": "", "FORCE_COLOR": "0"}
+    # where its store can't be linked from pnpm looks for another place
+    if not farm.target.is_relative_to(farm.home / ".local"):
+        env["npm_config_store_dir"] = str(farm.home / ".local/share/pnpm/store")
+    if name == "yarn-1":
+        env["YARN_CACHE_FOLDER"] = str(farm.home / ".cache/yarn")  # root's is elsewhere
+    return env
 
 
 def _packages(directory):

@@ -1,5 +1,6 @@
 """npm's _cacache, pnpm's store and yarn's cache; and links to what the project itself is."""
 
+import base64
 import hashlib
 import json
 
@@ -103,13 +104,25 @@ class Pnpm(Plain):
         return pnpm_index.merged(ours, theirs) if pnpm_index.is_index(path) else None
 
     def may_share(self, path: str, files: "Files") -> bool:
-        """files/ab/<rest of the sha512>, with -exec where it is a program."""
+        """files/ab/<rest of the sha512>, with -exec where it is a program; and the lists of which of them a package has."""
         if pnpm_index.is_index(path):
             return pnpm_index.is_sound(files.read(path))
         parts = path.split("/")
-        if len(parts) < 3 or parts[-3] != "files" or len(parts[-2]) != 2:
+        if len(parts) < 3 or parts[-3] not in ("files", "index") or len(parts[-2]) != 2:
             return False
+        if parts[-3] == "index" or parts[-1].endswith("-index.json"):
+            return _lists_what_is_there("/".join([*parts[:-3], "files"]), files.read(path), files)
         return hashlib.sha512(files.read(path)).hexdigest() == parts[-2] + parts[-1].removesuffix("-exec")
+
+
+def _lists_what_is_there(contents: str, listing: bytes, files: "Files") -> bool:
+    """Whether pnpm's list of a package's files is whole, and all of them are in the directory `contents`."""
+    try:
+        digests = [base64.b64decode(item["integrity"].removeprefix("sha512-")).hex() for item in json.loads(listing)["files"].values()]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+    places = [f"{contents}/{digest[:2]}/{digest[2:]}" for digest in digests]
+    return all(files.has(place) or files.has(f"{place}-exec") for place in places)
 
 
 class Yarn(Plain):

@@ -1,6 +1,9 @@
-"""pnpm's SQLite index: what any of its writers knew is in what they merge to."""
+"""pnpm's indexes: what any writer of the SQLite one knew is in what they merge to; those of single packages are shared with what they list."""
 
+import base64
+import hashlib
 import itertools
+import json
 import sqlite3
 
 import pytest
@@ -69,3 +72,15 @@ def test_its_log_is_not_kept_and_another_databases_log_is():
     assert not known.is_never_stored("cache/other.db-wal")
     assert known.unit_of("v11/index.db") == ""
     assert known.unit_of("cache/index.db-wal") == "cache/index.db"
+
+
+@pytest.mark.parametrize("place", ["v10/index/5a/ed55-lib@1.0.0.json", "v3/files/5a/ed55-index.json"])
+def test_a_failed_steps_package_is_shared_if_all_its_files_are_there(place):
+    store = place.split("/")[0]
+    digests = [hashlib.sha512(content) for content in (b"module", b"program")]
+    listing = json.dumps({"files": {str(number): {"integrity": "sha512-" + base64.b64encode(found.digest()).decode()} for number, found in enumerate(digests)}})
+    module, program = (f"{store}/files/{found.hexdigest()[:2]}/{found.hexdigest()[2:]}" for found in digests)
+    there = {place: listing.encode(), module: b"module", f"{program}-exec": b"program"}
+    assert all(known.may_share(path, Tree(there)) for path in there)
+    assert not known.may_share(place, Tree({place: listing.encode(), module: b"module"}))
+    assert not known.may_share(place, Tree({**there, place: listing.encode()[:-9]}))
