@@ -27,7 +27,16 @@ from chandlery.volume.volumes import Volumes
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a store keeps owners, which needs root")
 
 WORKER = os.path.join(os.path.dirname(__file__), "volume_worker.py")
-POINTS = ("volume.fetched", "volume.pulled", "volume.blob-published", "volume.head-published", "volume.folded", "volume.swapping", "volume.advancing")
+POINTS = (
+    "volume.fetched",
+    "volume.pulled",
+    "volume.compacting",
+    "volume.blob-published",
+    "volume.head-published",
+    "volume.folded",
+    "volume.swapping",
+    "volume.advancing",
+)
 ROUNDS = int(os.environ.get("CHANDLERY_FAULT_ROUNDS", "12"))
 WRITERS = 16
 

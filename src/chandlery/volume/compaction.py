@@ -1,7 +1,8 @@
 """Few packs instead of many, so that a fresh machine needs few requests.
 
 Small packs become one with what is published next; large ones when there are too many for a manifest. Frames of large files are taken over as they are;
-what was superseded or removed is left out. Nothing of this needs the volume: a pack is made of packs.
+what was superseded or removed is left out, and so is what may not leave a machine: whoever published it may not have known. Nothing of this needs the
+volume: a pack is made of packs.
 """
 
 from chandlery.errors import ChandleryError
@@ -9,6 +10,7 @@ from chandlery.volume import pack
 from chandlery.volume.merge import precedence
 from chandlery.volume.pack import FRAME_BYTES, MAX_REPLACED, PackRef
 from chandlery.volume.pack_reader import PackReader
+from chandlery.volume.sharing_rules import may_share
 from chandlery.volume.tombstones import is_removed
 from chandlery.volume.tree import Entry, EntryType, VersionVector
 
@@ -74,7 +76,7 @@ def winners(readers: "Sequence[PackReader]", tombstones: "Mapping[str, VersionVe
     for reader in readers:
         for entry in reader.read_table().entries:
             known = best.get(entry.path)
-            if not is_removed(entry, tombstones) and (known is None or precedence(known[0].version) < precedence(entry.version)):
+            if may_share(entry) and not is_removed(entry, tombstones) and (known is None or precedence(known[0].version) < precedence(entry.version)):
                 best[entry.path] = (entry, reader)
     return best
 
@@ -90,14 +92,16 @@ def copy(writer: "Writer", reader: PackReader, is_wanted: "Callable[[Entry], boo
     for row in sorted([row for row in rows if table.entries[row].type is EntryType.FILE], key=table.pieces.first_frame):
         entry, pieces = table.entries[row], list(table.pieces.of(row))
         if entry.size >= FRAME_BYTES:
-            writer.add_frames(entry, _raw(reader, [piece.frame for piece in pieces]), [(piece.at, piece.size_bytes) for piece in pieces])
+            if not writer.refuses(entry, (_expanded(reader, piece.frame)[piece.at : piece.at + piece.size_bytes] for piece in pieces)):
+                writer.add_frames(entry, _raw(reader, [piece.frame for piece in pieces]), [(piece.at, piece.size_bytes) for piece in pieces])
             continue
         content = b""
         for piece in pieces:
             if plain[0] != piece.frame:
                 plain = (piece.frame, _expanded(reader, piece.frame))
             content += plain[1][piece.at : piece.at + piece.size_bytes]
-        writer.add_content(entry, content)
+        if not writer.refuses(entry, (content,)):
+            writer.add_content(entry, content)
 
 
 def _raw(reader: PackReader, numbers: list[int]) -> "Iterator[tuple[bytes, int]]":

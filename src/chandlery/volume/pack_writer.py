@@ -19,7 +19,7 @@ from chandlery.volume.tree import Entry, EntryType, VersionVector, decode_path, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future, ThreadPoolExecutor
     from typing import Any, BinaryIO
 
@@ -58,8 +58,7 @@ class Writer:
             self._plain += _tar_header(entry, 0)
             self._rows.add(document)
             return ""
-        if self._forbidden and _holds(open_content, self._forbidden):
-            self.left_out.append(entry.path)
+        if self._forbidden and self.refuses(entry, _read(open_content)):
             return ""
         hasher, pieces = hashlib.sha256(), []
         self._begin(entry)
@@ -84,15 +83,23 @@ class Writer:
             self._flush()
         return sha256
 
+    def refuses(self, entry: Entry, content: "Iterable[bytes]") -> bool:
+        """Whether a file must be left out because of what its content, in pieces, holds; it is noted then."""
+        if self._forbidden and _holds(content, self._forbidden):
+            self.left_out.append(entry.path)
+            return True
+        return False
+
     def add_content(self, entry: Entry, content: bytes) -> None:
-        """A small file whose content is at hand, of another pack: nothing forbidden is looked for."""
+        """A small file whose content is at hand, of another pack, and is not refused."""
         self._begin(entry)
         pieces = [[self._count, len(self._plain), entry.size]] if entry.size else []
         self._plain += content + b"\0" * (-entry.size % 512)
         self._rows.add({**encode_entry(entry), "pieces": pieces})
 
     def add_frames(self, entry: Entry, frames: "Iterable[tuple[bytes, int]]", pieces: "Iterable[tuple[int, int]]") -> None:
-        """A file that has frames of its own in another pack: they are taken as they are. `frames` are (bytes, plain bytes), `pieces` (at, size) in each."""
+        """A file that has frames of its own in another pack, and is not refused: they are taken as they are. `frames` are (bytes, plain bytes), `pieces`
+        (at, size) in each."""
         self._flush()
         while self._pending:
             self._write_oldest()
@@ -221,15 +228,20 @@ def _compressed(plain: bytes, level: int) -> bytes:
     return zstandard.ZstdCompressor(level=level).compress(plain)
 
 
-def _holds(open_content: "Callable[[], BinaryIO]", forbidden: tuple[bytes, ...]) -> bool:
-    overlap = max(map(len, forbidden)) - 1
-    tail = b""
+def _read(open_content: "Callable[[], BinaryIO]") -> "Iterator[bytes]":
     with open_content() as content:
         while data := content.read(1 << 20):
-            window = tail + data
-            if any(text in window for text in forbidden):
-                return True
-            tail = window[-overlap:] if overlap else b""
+            yield data
+
+
+def _holds(content: "Iterable[bytes]", forbidden: tuple[bytes, ...]) -> bool:
+    overlap = max(map(len, forbidden)) - 1
+    tail = b""
+    for data in content:
+        window = tail + data
+        if any(text in window for text in forbidden):
+            return True
+        tail = window[-overlap:] if overlap else b""
     return False
 
 

@@ -173,7 +173,7 @@ class _Publication:
         self._objects.record()
         kept = tuple([item for item in self._packs if all(item is not reader.ref for reader in victims)])
         seen = self._show(path, kept, made, writer.table, own)
-        return PublishReport(files - len(writer.left_out), made.size_bytes if made else 0, tuple(writer.left_out), seen, has_told=True)
+        return PublishReport(files - len(chosen.keys() & set(writer.left_out)), made.size_bytes if made else 0, tuple(writer.left_out), seen, has_told=True)
 
     def _has_read(self) -> bool:
         """Whether it is worth a head that others hear what was read here. Where nobody published anything, nobody trims by it."""
@@ -221,6 +221,7 @@ class _Publication:
     def _write(self, writer: Writer, chosen: dict[str, tuple[Entry, int]], victims: list[PackReader]) -> int:
         """Everything into one pack, at each path what wins; how many files are from here."""
         old = compaction.winners(victims, dict(self._tombstones))
+        reach("volume.compacting")
         for path, (entry, _) in chosen.items():
             older = old.get(path)
             if older is not None and precedence(older[0].version) <= precedence(entry.version):
