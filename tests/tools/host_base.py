@@ -14,7 +14,9 @@ import pytest
 _ESSENTIAL = ("apt", "base-files", "bash", "coreutils", "dash", "diffutils", "dpkg", "findutils", "grep", "gzip", "libc-bin", "sed", "tar")
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LEFT_OUT = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/info/", "/.", "/usr/share/i18n/", "/usr/lib/x86_64-linux-gnu/gconv/")
-_MADE = ("/bin", "/sbin", "/lib", "/lib64", "/etc/passwd", "/etc/group", "/etc/ld.so.cache", "/etc/alternatives/awk")
+# what is there once packages are installed
+_MADE = ("/bin", "/sbin", "/lib", "/lib64", "/etc/passwd", "/etc/group", "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/ssl/certs/ca-certificates.crt")
+_MADE_BY_JAVA = "/etc/ssl/certs/java/cacerts"
 
 
 def write_archive(file: Path, name: str, packages: tuple[str, ...] = ()) -> None:
@@ -74,7 +76,7 @@ def _layer(packages: list[str]) -> bytes:
     paths |= {os.path.join(os.path.dirname(path), "__pycache__") for path in paths if path.endswith(".py")}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as layer:
-        for path in sorted({*paths, *_MADE}):
+        for path in sorted({*paths, *_MADE, *([_MADE_BY_JAVA] if "ca-certificates-java" in packages else [])}):
             if path != "/" and os.path.lexists(path) and not path.startswith(_LEFT_OUT):
                 layer.add(path, path.lstrip("/"), recursive=path.endswith("__pycache__"))
         _add(layer, "tmp", b"", tarfile.DIRTYPE, 0o1777)

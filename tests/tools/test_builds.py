@@ -10,6 +10,7 @@ from tests.e2e.conftest import Builder
 from tests.tools import host_base
 from tests.tools.apt_repository import AptRepository
 from tests.tools.package_index import PackageIndex
+from tests.tools.test_real_tools import Maven
 
 
 class Yard:
@@ -26,11 +27,9 @@ class Yard:
             assert self._machines[name].run("load", "-q", "-i", str(self.base)).returncode == 0
         return self._machines[name]
 
-    def build(self, name, dockerfile, *arguments, context=()):
+    def build(self, name, dockerfile, *arguments):
         """A build whose steps may reach this machine's servers; its metadata and what it printed."""
-        machine = self.machine(name)
-        machine.write(dict(context))
-        done = machine.build(dockerfile, *self._shared(), *arguments)
+        done = self.machine(name).build(dockerfile, *self._shared(), *arguments)
         assert done.status == 0, done.err
         return done
 
@@ -53,12 +52,21 @@ def base(tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="session")
+def maven_base(tmp_path_factory):
+    file = tmp_path_factory.mktemp("base") / "base.tar"
+    host_base.write_archive(file, "base", ("maven", "openjdk-17-jdk-headless"))
+    return file
+
+
 @pytest.fixture
-def yard(tmp_path, base):
+def yard(request, tmp_path):
+    """Machines that have an image `base`: with pip, unless the test is parametrised with another."""
     if os.geteuid() != 0:
         pytest.skip("building needs root")
+    archive = request.getfixturevalue(getattr(request, "param", "base"))
     with leaks.none_left(str(tmp_path)):
-        yield Yard(tmp_path, base)
+        yield Yard(tmp_path, archive)
 
 
 @pytest.fixture
@@ -115,3 +123,34 @@ def test_pip_takes_what_other_machines_fetched_and_built(yard, index):
     assert index.counted() == ["beta-1.0-py3-none-any.whl"]
     yard.build("c", pip(index, "alpha", "beta", "gamma"))
     assert index.counted() == []
+
+
+MOVED = "-Dmaven.repo.local=/deps"
+
+
+def maven(*arguments, network):
+    java = f"ENV JAVA_HOME=/usr/lib/jvm/java-17-openjdk-{'amd64' if os.uname().machine == 'x86_64' else 'arm64'}"
+    step = f"RUN --network={network} --mount=type=cache,target=/deps sh /usr/share/maven/bin/mvn -B {' '.join(arguments)} compile"
+    return f"FROM base\n{java}\nWORKDIR /src\nCOPY . .\n{step}\n"
+
+
+@pytest.mark.internet
+@pytest.mark.parametrize("yard", ["maven_base"], indirect=True)
+def test_maven_takes_what_other_machines_fetched_from_a_moved_repository(yard):
+    """The first project tells its place in .mvn/maven.config, the second on the command line."""
+
+    def build(name, number, *arguments, network="host"):
+        machine = yard.machine(name)
+        shutil.rmtree(machine.context)
+        Maven.project(machine.context, number)
+        told = {".mvn/maven.config": f"{MOVED}\n"} if number == 0 else {}
+        machine.write(told)
+        return Maven.fetched.findall(yard.build(name, maven(*([] if told else [MOVED]), *arguments, network=network)).err)
+
+    first = build("a", 0)
+    second = build("b", 1)
+    assert len(first) > 20
+    assert second
+    assert not set(first) & set(second), "B fetched again what A had fetched"
+    for number in range(2):
+        build("c", number, "-o", network="none")

@@ -112,7 +112,6 @@ def python_tool(name, installed):
 @pytest.mark.parametrize(
     ("name", "farm", "first_ends"),
     [
-        ("pip", ".cache/pip", "well"),
         ("pip", "moved/a", "badly"),
         pytest.param("latest pip", ".cache", "badly", marks=pytest.mark.internet),
         pytest.param("uv", ".cache/uv", "well", marks=pytest.mark.internet),

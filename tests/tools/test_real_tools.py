@@ -109,57 +109,28 @@ def test_each_of_three_writers_projects_builds_offline_on_a_machine_that_has_onl
         farm.step("d", kind.offline, cwd=directory, offline=True)
 
 
-class Option:
-    """Told with each command."""
-
-    @staticmethod
-    def move(directory, target):
-        return (f"-Dmaven.repo.local={target}",), {}
-
-
-class ProjectsConfig:
-    @staticmethod
-    def move(directory, target):
-        (directory / ".mvn").mkdir()
-        (directory / ".mvn/maven.config").write_text(f"-Dmaven.repo.local={target}\n")
-        return (), {}
-
-
-class Variable:
-    def __init__(self, name):
-        self.name = name
-
-    def move(self, directory, target):
-        return (), {self.name: str(target)}
-
-
 @pytest.mark.internet
 @pytest.mark.parametrize(
-    ("kind", "ways", "usual", "farm"),
-    [
-        pytest.param(Maven, (Option, ProjectsConfig), ".m2", "moved/m", id="maven.repo.local"),
-        pytest.param(Npm, (Variable("npm_config_cache"),) * 2, ".npm", "moved/n", id="npm_config_cache"),
-        pytest.param(Go, (Variable("GOMODCACHE"),) * 2, "go/pkg/mod", "moved/g", id="GOMODCACHE"),
-        pytest.param(Cargo, (Variable("CARGO_HOME"),) * 2, ".cargo", "moved/c", id="CARGO_HOME"),
-    ],
+    ("kind", "variable", "usual", "farm"),
+    [(Npm, "npm_config_cache", ".npm", "moved/n"), (Go, "GOMODCACHE", "go/pkg/mod", "moved/g"), (Cargo, "CARGO_HOME", ".cargo", "moved/c")],
     indirect=["farm"],
+    ids=["npm", "go", "cargo"],
 )
-def test_a_moved_repository_serves_both_writers_projects_offline(kind, ways, usual, farm, tool, tmp_path):
+def test_a_moved_repository_serves_both_writers_projects_offline(kind, variable, usual, farm, tool, tmp_path):
+    """Maven's is moved in test_builds."""
     tool(kind.binary)
     projects = [tmp_path / "one", tmp_path / "two"]
-    fetched, told = [], []
+    env = {variable: str(farm.target)}
+    fetched = []
     for number, directory in enumerate(projects):
         kind.project(directory, number)
-        told.append(ways[number].move(directory, farm.target))
-        more, env = told[number]
-        fetched.append(kind.fetched.findall(farm.step("ab"[number], (*kind.online, *more), cwd=directory, env=env)))
+        fetched.append(kind.fetched.findall(farm.step("ab"[number], kind.online, cwd=directory, env=env)))
     first, second = fetched
     assert first
     assert second
     assert not set(first) & set(second), "B fetched again what A had fetched"
-    for directory, (more, env) in zip(projects, told, strict=True):
-        remove_tree(str(directory / "target"))
-        farm.step("c", (*kind.offline, *more), cwd=directory, offline=True, env=env)
+    for directory in projects:
+        farm.step("c", kind.offline, cwd=directory, offline=True, env=env)
     assert not (farm.home / usual).exists(), "it wasn't moved"
 
 
