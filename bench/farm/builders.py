@@ -37,6 +37,9 @@ class Builder:
 
     def copy(self, template: Path, store: Path) -> None:
         """Another machine that has what the template has."""
+        if template.stat().st_dev != store.parent.stat().st_dev:
+            subprocess.run(["cp", "-a", str(template), str(store)], check=True)
+            return
         subprocess.run(["cp", "-al", str(template), str(store)], check=True)
         for directory, names, files in os.walk(store):
             names[:] = [name for name in names if name not in self.immutable]
