@@ -72,6 +72,15 @@ def test_volume_that_holds_a_snapshot_counts_for_whoever_mounts_it(builder):
     assert not observed(builder.build("FROM busybox\nRUN --mount=type=cache,id=other,target=/c echo x > /c/y\n"), "RUN")
 
 
+def test_snapshot_that_a_step_did_not_open_does_not_count_for_it(builder):
+    builder.build(TEXT.replace("; cp", "; mkdir -p /c/repository/g/rel/1; echo r > /c/repository/g/rel/1/rel-1.jar; cp"))
+    assert not observed(builder.build(f"FROM busybox\n{MOUNT} echo nothing > /offline\n"), "/offline")
+    assert not observed(builder.build(f"FROM busybox\n{MOUNT} cat /c/repository/g/rel/1/rel-1.jar > /offline\n"), "/offline")
+    assert observed(builder.build(f"FROM busybox\n{MOUNT} cat /c/repository/g/rel/1/rel-1.jar {SNAPSHOT}/*.jar > /offline\n"), "/offline")
+    assert observed(builder.build(f"FROM busybox\n{MOUNT} cat {SNAPSHOT}/*.jar > /out; touch {SNAPSHOT}/*.jar\n"), "/out")
+    assert observed(builder.build(f"FROM busybox\n{MOUNT} mv /c/repository/g /c/else; cat /c/else/lib/*/*.jar > /moved\n"), "/moved")
+
+
 def test_cache_in_the_step_s_own_layer_is_looked_at(builder):
     done = builder.build(f"FROM busybox\nRUN {FETCH}\n")
     assert observed(done, "RUN")

@@ -23,6 +23,8 @@ from chandlery.volume.tree import EMPTY_VECTOR, MAX_COUNT, Delta, Entry, Version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chandlery.content.store import Store
 
 # a path that isn't in the upper layers is looked for in each (10-45 us a layer, studies/storage.md); beyond this many they are folded
@@ -47,8 +49,8 @@ class CommitReport:
 
 def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succeeded: bool) -> CommitReport:
     """The caller releases the attachment's locks afterwards."""
-    held = _held(store, attachment)
     if not attachment.upper:
+        held = _held(store, attachment, attachment.read)
         throw_away(attachment)
         return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers), observed=held)
     trash = f"{attachment.scratch}/t"
@@ -58,6 +60,9 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
     reach("volume.captured")
     if not attachment.starts_empty:
         deletions.note(attachment.session.id, attachment.volume_id, captured)
+    # what was read and then written, or only touched, is in the upper; what was moved may be read anywhere
+    written = [entry.path for entry in captured.entries if not entry.is_directory]
+    held = _held(store, attachment, (*attachment.read, *written) if attachment.read is not None and not captured.deleted else None)
     observed = observing.distinct((*observing.in_entries(attachment.upper, captured.entries), *held))
     judged = adapting.judged(attachment.upper, captured, attachment.lowers, succeeded=succeeded, scope=attachment.key.scope)
     if capture.changes_nothing(judged.entries, attachment.lowers):
@@ -69,14 +74,15 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
     return replace(report, observed=observed)
 
 
-def _held(store: "Store", attachment: Attachment) -> tuple[MutableName, ...]:
-    """The mutable names that the step could read in the volume. What a plain directory holds isn't known."""
+def _held(store: "Store", attachment: Attachment, touched: "Iterable[str] | None") -> tuple[MutableName, ...]:
+    """The mutable names that the step could read in the volume, having touched those paths (None: any). What a plain directory holds isn't known."""
     if attachment.plain_directory:
         return (MutableName("plain-volume", attachment.key.name),)
     if attachment.starts_empty:
         return ()
     directories = [attaching.layer_directory(store, attachment.volume_id, layer.name) for layer in attachment.base.layers]
-    return observing.held([(directory, f"{directory}/{materialise.TREE}") for directory in directories], materialise.read_table)
+    layers = [(directory, f"{directory}/{materialise.TREE}") for directory in directories]
+    return observing.held(layers, materialise.read_table, frozenset(touched) if touched is not None else None)
 
 
 def throw_away(attachment: Attachment) -> None:

@@ -1,9 +1,10 @@
 """Which mutable names a step resolved, as far as the caches of its tools tell: a SNAPSHOT, a dist-tag, an apt index, a git ref (adapters, `observed`).
 
 Evidence is what the step wrote, markers that no volume keeps included (Maven writes resolver-status.properties at every check, apt a lock), whether into a
-volume or into its own layer. What a tool only read leaves no trace, so a volume that holds such a name counts for every step that mounts it: a build with
+volume or into its own layer. What a tool only read leaves no trace in what it wrote, so what a volume holds counts for the steps that mount it: a build with
 `mvn -o` is as old as what lies there. That is too often rather than too seldom, and cheap: each layer of a volume tells in a small file beside its table.
-Only the first few names are kept; they are for people.
+Where it is known which files a step opened (watching.py), nothing counts for one that opened none, and a name of Maven's for one that opened something of its
+directory, in which all lies that it stands for. Only the first few names of a layer are kept: where there may be more, all of them count.
 """
 
 import json
@@ -11,7 +12,7 @@ import os
 import stat
 
 from chandlery.volume.adapters import known
-from chandlery.volume.adapters.adapter import MutableName
+from chandlery.volume.adapters.adapter import LONGEST_NAME, MutableName
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,15 +45,28 @@ def describe(layer: str, tree: str, entries: "Iterable[Entry]") -> tuple[Mutable
     return found
 
 
-def held(layers: "Iterable[tuple[str, str]]", read_table: "Callable[[str], tuple[Entry, ...]]") -> tuple[MutableName, ...]:
-    """What a volume's layers hold, each (its directory, its files' directory). A layer of an older version is looked through once."""
+def held(
+    layers: "Iterable[tuple[str, str]]", read_table: "Callable[[str], tuple[Entry, ...]]", touched: "frozenset[str] | None" = None
+) -> tuple[MutableName, ...]:
+    """What a volume's layers hold, each (its directory, its files' directory), of which a step that touched those paths alone may have made use; None: any.
+
+    A layer of an older version is looked through once.
+    """
+    if touched is not None and not touched:
+        return ()
     found: list[MutableName] = []
+    has_more = False
     for layer, tree in layers:
         try:
             with open(f"{layer}/{_NAMES}", encoding="utf-8") as file:
-                found += [MutableName(kind, name, validator) for kind, name, validator in json.load(file)]
+                names = [MutableName(kind, name, validator) for kind, name, validator in json.load(file)]
         except (OSError, ValueError):
-            found += describe(layer, tree, read_table(layer))
+            names = list(describe(layer, tree, read_table(layer)))
+        found += names
+        has_more |= len(names) >= MOST_NAMES
+    if touched is not None and not has_more:
+        directories = {path.rpartition("/")[0] for path in touched}
+        found = [name for name in found if known.may_use(name, directories)]
     return distinct(found)
 
 
@@ -109,4 +123,4 @@ def _head(path: str) -> bytes:
 
 def _printable(text: str) -> str:
     """Names come from files that a step wrote."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)[:200]
+    return "".join(sign if sign.isprintable() else "?" for sign in text)[:LONGEST_NAME]

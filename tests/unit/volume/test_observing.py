@@ -1,5 +1,6 @@
 """Mutable names in directories and in the layers of volumes: found, written down beside the table, and read without looking again."""
 
+import json
 import os
 
 import pytest
@@ -63,6 +64,28 @@ def test_layer_tells_what_it_holds_and_an_older_one_is_looked_through_once(tree,
     for _ in range(2):
         assert observing.held([(str(tmp_path), top)], read_table) == (LIB,)
     assert len(reads) == 1
+
+
+@pytest.mark.parametrize(
+    ("touched", "counts"),
+    [
+        (None, True), ([], False), (["g/rel/1/rel-1.jar"], False), (["g/lib/1-SNAPSHOT/lib.jar"], True), (["my.repo/g/lib/1-SNAPSHOT/lib.jar"], True),
+        (["g/lib/2-SNAPSHOT/lib.jar"], False), (["other/lib/1-SNAPSHOT/lib.jar"], False),
+    ],
+)  # fmt: skip
+def test_what_a_layer_holds_counts_for_who_opened_some_of_it(tmp_path, touched, counts):
+    (tmp_path / "mutable.json").write_text('[["maven-snapshot", "g:lib:1-SNAPSHOT", ""]]')
+    found = observing.held([(str(tmp_path), "")], pytest.fail, frozenset(touched) if touched is not None else None)
+    assert found == ((LIB,) if counts else ())
+
+
+@pytest.mark.parametrize(
+    "names", [[["npm-dist-tag", "left-pad", ""]], [["maven-snapshot", "g:l?b:1-SNAPSHOT", ""]], [["maven-snapshot", "g:lib:1-SNAPSHOT", ""]] * 8]
+)
+def test_where_less_is_known_what_a_layer_holds_counts_for_who_opened_anything(tmp_path, names):
+    (tmp_path / "mutable.json").write_text(json.dumps(names))
+    assert observing.held([(str(tmp_path), "")], pytest.fail, frozenset(["else/x"]))
+    assert observing.held([(str(tmp_path), "")], pytest.fail, frozenset()) == ()
 
 
 def test_name_with_a_validator_stands_for_the_same_without():

@@ -6,6 +6,8 @@ method answers for paths of the volume; `Plain` has the answers for what an adap
 
 from chandlery.values import value
 
+LONGEST_NAME = 200
+
 
 @value
 class MutableName:
@@ -52,6 +54,10 @@ if TYPE_CHECKING:
             """The mutable name that the tool resolved, as a file of its cache tells; `read` may give a file's beginning, and b"" for none."""
             ...
 
+        def may_use(self, name: MutableName, directories: "set[str]") -> bool:
+            """Whether a step that opened files of the cache in those directories may have made use of what a name means."""
+            ...
+
         def is_never_stored(self, path: str) -> bool:
             """A lock, failure marker or partial download of the tool, or what it notes about this machine alone."""
             ...
@@ -94,6 +100,9 @@ class Plain:
 
     def observed(self, path: str, read: "Read") -> MutableName | None:
         return None
+
+    def may_use(self, name: MutableName, directories: "set[str]") -> bool:
+        return True
 
     def is_never_stored(self, path: str) -> bool:
         return False

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+from chandlery.volume.adapters.adapter import Plain
 from chandlery.volume.adapters.apt import Apt
 from chandlery.volume.adapters.cargo import Cargo
 from chandlery.volume.adapters.credentials import is_credential
@@ -48,6 +49,11 @@ def observed(path: str, read: "Read") -> "MutableName | None":
         return None
     found = _OBSERVED.search(path)
     return _OBSERVING[found.lastindex - 1].observed(path, read) if found is not None and found.lastindex is not None else None
+
+
+def may_use(name: "MutableName", directories: "set[str]") -> bool:
+    """Whether a step that opened files in those directories may have made use of what a name means."""
+    return next((adapter for adapter in ADAPTERS if name.kind.startswith(f"{adapter.name}-")), Plain()).may_use(name, directories)
 
 
 def unit_of(path: str) -> str:

@@ -7,7 +7,7 @@ for what `mvn install` put there), one directory up maven-metadata-<repository>.
 import hashlib
 import re
 
-from chandlery.volume.adapters.adapter import MutableName, Plain
+from chandlery.volume.adapters.adapter import LONGEST_NAME, MutableName, Plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ class Maven(Plain):
             return None  # a group's plugins, by prefix
         updated = _UPDATED.search(content)
         return MutableName("maven-versions", f"{'.'.join(place[:-1])}:{place[-1]}", updated[1].decode() if updated else "")
+
+    def may_use(self, name: MutableName, directories: "set[str]") -> bool:
+        """All of a SNAPSHOT lies in its directory, and versions are chosen by a file in their artifact's. Names are for people: some are cut, or altered."""
+        if "?" in name.name or len(name.name) >= LONGEST_NAME:
+            return True
+        place = "." + name.name.replace(":", ".")
+        return any(f".{directory}".replace("/", ".").endswith(place) for directory in directories)
 
     def is_never_stored(self, path: str) -> bool:
         *above, name = path.split("/")
