@@ -326,6 +326,24 @@ def test_unusable_directory_is_told_and_nothing_else(shared):
     assert "cache.unpublished" in shared.warnings
 
 
+@pytest.mark.parametrize("part", ["steps", "blobs"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path), os.mkdir], ids=["pipe", "link", "directory"])
+def test_what_is_no_file_in_a_shared_directory_stops_nobody(shared, part, make):
+    shared.build("one", outputs=CACHE_ONLY)
+    for path in files_of(shared, part):
+        path.unlink()
+        make(path)
+    began = time.monotonic()
+    shared.build("two")
+    assert "done" in shared.hits()
+    assert time.monotonic() - began < 15
+    assert shared.warnings, "it is said"
+    if make is os.mkfifo:
+        assert {"cache.not-a-file", "cache.lost-layer"} & set(shared.warnings)
+        shared.build("three")
+        assert (shared.hits(), shared.warnings) == (["cached"] * STEPS, [])
+
+
 def test_rate_limits_are_waited_out(farm, fake):
     farm.build("one", outputs=CACHE_ONLY)
     fake.faults.rate_limits, fake.faults.retry_after = 6, "1"

@@ -117,18 +117,18 @@ def healthy(fake):
 
 
 FETCHING = {
-    "unreachable": ("drops", 1000),
-    "unavailable": ("status_for_all", 503),
-    "forbidden": ("status_for_all", 403),
-    "limits rates for ever": ("rate_limits", 1000),
-    "asks for an hour": ("rate_limits", 1000),
-    "stalls": ("stalls", 1000),
-    "wrong bytes": ("wrong_bytes", True),
-    "cut short": ("short_body", True),
-    "cut off": ("cuts", 1000),
-    "another manifest": ("wrong_manifest", True),
-    "leads in circles": ("redirect_loop", True),
-    "slow": ("delay_s", 3.0),
+    "unreachable": ("drops", 1000, "registry.unavailable"),
+    "unavailable": ("status_for_all", 503, "registry.unavailable"),
+    "forbidden": ("status_for_all", 403, "registry.denied"),
+    "limits rates for ever": ("rate_limits", 1000, "registry.rate-limited"),
+    "asks for an hour": ("rate_limits", 1000, "registry.rate-limited"),
+    "stalls": ("stalls", 1000, "registry.timeout"),
+    "wrong bytes": ("wrong_bytes", True, "volume.bad-frame"),
+    "cut short": ("short_body", True, "volume.short-blob"),
+    "cut off": ("cuts", 1000, "registry.unavailable"),
+    "another manifest": ("wrong_manifest", True, "registry.wrong-digest"),
+    "leads in circles": ("redirect_loop", True, "registry.redirect-loop"),
+    "slow": ("delay_s", 3.0, "registry.timeout"),
 }
 
 
@@ -137,7 +137,8 @@ def test_a_fault_while_fetching_costs_what_it_hides_and_one_warning(fake, machin
     one, two, _ = machines
     two.build(OWN, publishes=False)
     one.build(FILES)
-    setattr(fake.faults, *FETCHING[fault])
+    name, setting, code = FETCHING[fault]
+    setattr(fake.faults, name, setting)
     fake.faults.retry_after = "3600" if fault == "asks for an hour" else ""
     began = time.monotonic()
     found = two.build(MORE, publishes=False)
@@ -146,6 +147,8 @@ def test_a_fault_while_fetching_costs_what_it_hides_and_one_warning(fake, machin
     assert found != {**FILES, **OWN}
     assert len(two.warnings) == 1, two.warnings
     assert "cache volume m2 was not fetched" in two.warnings[0]
+    assert two.codes[0][0] in ("volume.not-fetched", "volume.not-whole")
+    assert two.codes[0][1] == code
     healthy(fake)
     assert two.build() == {**FILES, **MORE, **OWN}
     assert one.sees() == {**FILES, **MORE, **OWN}
@@ -164,12 +167,12 @@ def test_ranges_that_are_others_are_not_believed_and_the_whole_blob_is_read(fake
 
 
 PUBLISHING = {
-    "full": ("is_full", True),
-    "read-only": ("is_read_only", True),
-    "cut off": ("upload_cuts", 1000),
-    "unavailable": ("status_for_all", 503),
-    "unreachable": ("drops", 1000),
-    "another digest": ("wrong_put_digest", True),
+    "full": ("is_full", True, "registry.unavailable"),
+    "read-only": ("is_read_only", True, "registry.denied"),
+    "cut off": ("upload_cuts", 1000, "registry.unavailable"),
+    "unavailable": ("status_for_all", 503, "registry.unavailable"),
+    "unreachable": ("drops", 1000, "registry.unavailable"),
+    "another digest": ("wrong_put_digest", True, "registry.wrong-digest"),
 }
 
 
@@ -180,12 +183,15 @@ def test_a_fault_while_publishing_leaves_what_others_see(fake, machines, fault):
     before, _ = heads_and_blobs(fake)
     warnings = []
 
+    name, setting, code = PUBLISHING[fault]
+
     def break_it(_):
-        setattr(fake.faults, *PUBLISHING[fault])
+        setattr(fake.faults, name, setting)
 
     assert two.build(MORE, act=break_it) == FILES
     warnings, two.warnings = two.warnings, []
     assert len(warnings) == 1, warnings
+    assert two.codes == [("volume.read-only" if fault == "read-only" else "volume.not-published", code)]
     healthy(fake)
     if fault != "another digest":
         assert heads_and_blobs(fake)[0] == before, "nothing half-visible"
@@ -309,7 +315,7 @@ def test_a_full_directory(tmp_path, small_share):
         one.build(MORE)
         one.build({"noise": os.urandom(6 << 20)})
         assert len(one.warnings) == 1
-        assert "No space left" in one.warnings[0]
+        assert one.codes == [("volume.not-published", "machine.no-space")]
         assert two.sees() == MORE
         assert [name for _, _, names in os.walk(small_share) for name in names if "noise" in name or ".tmp" in name] == []
         assert two.build({"x": b"x"}) == MORE

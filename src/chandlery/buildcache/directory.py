@@ -7,7 +7,9 @@ No locks: a file is written under a name of its own, fsynced, and gets its name 
 umask's and a set-group-id directory's, so that several users share one. What a reader takes is checked by its digest.
 """
 
+import errno
 import os
+import stat
 import time
 
 from chandlery.buildcache.entry import MAX_BYTES
@@ -19,6 +21,7 @@ from chandlery.oci.digest import Digest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from chandlery.buildcache.entry import Entry
     from chandlery.oci.descriptor import Descriptor
@@ -37,7 +40,7 @@ class DirectoryRemote:
     def find(self, scope: str, key: Digest) -> bytes | None:
         path = self._entry(scope, key)
         try:
-            with open(path, "rb") as file:
+            with _open(path) as file:
                 raw = file.read(MAX_BYTES + 1)
                 self._note_use(path, os.fstat(file.fileno()).st_mtime)
                 return raw
@@ -53,7 +56,7 @@ class DirectoryRemote:
         del scope
         done = 0
         try:
-            with open(self._blob(blob.digest), "rb", buffering=0) as file:
+            with _open(self._blob(blob.digest)) as file:
                 while piece := file.read(_PIECE_BYTES):
                     self._go_on()
                     done += len(piece)
@@ -81,7 +84,7 @@ class DirectoryRemote:
         del scope, from_scope, pushed_to
         path = self._blob(blob.digest)
         try:
-            if not is_damaged and os.path.exists(path) and os.path.getsize(path) == blob.size_bytes:
+            if not is_damaged and _is_whole(path, blob.size_bytes):
                 # whoever tidies up meanwhile must see that it is about to be named
                 self._note_use(path, 0.0)
                 return 0
@@ -111,7 +114,7 @@ class DirectoryRemote:
         """The modification time tells when something was last used, to some minutes; not for those who may not write it."""
         if self.is_writable and abs(time.time() - noted_s) > USE_RESOLUTION_S:
             try:
-                os.utime(path)
+                os.utime(path, follow_symlinks=False)
             except OSError:
                 return
 
@@ -143,6 +146,28 @@ class DirectoryRemote:
     def _unavailable(self, broken: OSError) -> Unavailable:
         hint = "is it mounted, and may this user use it?"
         return Unavailable(f"the cache {self.name} can't be used: {broken.strerror or broken}", code="cache.unavailable", hint=hint)
+
+
+def _open(path: str) -> "BinaryIO":
+    """A file that somebody else may have put there: a pipe must not stop us, a link not lead elsewhere. Raises LyingRegistry cache.not-a-file, OSError."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError as broken:
+        if broken.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise
+        raise LyingRegistry(f"{path} is no file", code="cache.not-a-file", hint="remove it") from broken
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise LyingRegistry(f"{path} is no file", code="cache.not-a-file", hint="remove it")
+    return file
+
+
+def _is_whole(path: str, size_bytes: int) -> bool:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
 def _link_or_rename(temp: str, path: str) -> None:

@@ -5,10 +5,11 @@ A table is verified by its digest in the head, a whole blob by its own. Frames a
 """
 
 import hashlib
+import os
 import threading
 from contextlib import nullcontext
 
-from chandlery.errors import ChandleryError, LyingRegistry, NotFound, StoreError, Unavailable
+from chandlery.errors import ChandleryError, LyingRegistry, NoSpace, NotFound, StoreError, Unavailable
 from chandlery.volume import pack
 from chandlery.volume.pack import PackRef, Table
 from chandlery.volume.problem import Problem, problem_of
@@ -34,6 +35,7 @@ class PackReader:
         self.table: Table | None = None
         self._scratch, self._copy = scratch, copy
         self._is_here = self._has_ranges = False
+        self._may_ask = True
         self._lock, self._first = threading.Lock(), threading.Lock()
 
     def read_table(self) -> Table:
@@ -121,7 +123,13 @@ class PackReader:
                 self._keep_once(stream)
         return BlobStream(start, size_bytes, _pieces(self._scratch, start, size_bytes))
 
+    def stop_asking(self) -> None:
+        """From now on there is only what is here already: others wait for a lock that is held."""
+        self._may_ask = False
+
     def _open_remote(self, start: int, size_bytes: int) -> BlobStream:
+        if not self._may_ask:
+            raise Unavailable("the volume changed while it was fetched", code="volume.changed", hint="the next build fetches the rest")
         try:
             return self.remote.open_blob(self.ref.digest, self.ref.size_bytes, start, size_bytes)
         except (NotFound, LyingRegistry) as wrong:
@@ -136,7 +144,11 @@ class PackReader:
                 self._keep(stream)
 
     def _keep(self, stream: BlobStream) -> None:
-        """With the lock held: put all of a blob into the file."""
+        """With the lock held: put all of a blob into the file, if there is room for it: a head may promise any size."""
+        found = os.statvfs(os.path.dirname(self._scratch))
+        if self.ref.size_bytes > found.f_bavail * found.f_frsize:
+            stream.close()
+            raise NoSpace(f"there is no room for {self.ref.size_bytes >> 20} MiB", code="volume.no-room", hint="`chandlery prune` makes some")
         for attempt in range(1, _ATTEMPTS + 1):
             hasher = hashlib.sha256()
             try:

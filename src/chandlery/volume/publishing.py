@@ -148,7 +148,7 @@ class _Publication:
         lost = {slot for item in self._lost for slot, _ in item.by.seen}
         self._there = VersionVector(tuple([(slot, count) for slot, count in theirs.vector.seen if slot not in lost]))
         self._covered = self._there.joined(elsewhere)
-        self._tombstones = tombstones.joined(theirs.tombstones, row.head.tombstones)
+        self._tombstones = tombstones.needed(tombstones.joined(theirs.tombstones, row.head.tombstones))
         self._objects = Objects(store)
         self._trees: list[str] = []
         self._told = told

@@ -9,6 +9,7 @@ collected when they are old: a publisher stores its pack first and names it soon
 
 import hashlib
 import os
+import re
 import stat
 from urllib.parse import quote
 
@@ -27,6 +28,7 @@ MAX_HEAD_BYTES = 4 << 20
 # far longer than a publication takes, whatever the share's speed
 UNNAMED_FOR_S = 24 * 3600.0
 _PIECE = 1 << 20
+_BLOB_NAME = re.compile(rf"[0-9a-f]{{64}}({re.escape(TEMP_MARK)}.*)?|clock{re.escape(TEMP_MARK)}.*")
 
 
 class DirectoryRemote:
@@ -76,27 +78,34 @@ class DirectoryRemote:
     def has_blob(self, digest: Digest) -> bool:
         return os.path.exists(f"{self._blobs}/{digest.hex}")
 
-    def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:  # noqa: ARG002 (the protocol's)
+    def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:
         target = f"{self._blobs}/{digest.hex}"
-        if _is_touched(target):
+        if _is_whole(target, size_bytes) and _is_touched(target):
             return
         os.makedirs(self._blobs, exist_ok=True)
         with open(path, "rb", buffering=0) as source:
             write_pieces(target, iter(lambda: source.read(_PIECE), b""), mode=0o666)
 
     def collect(self, named: "Collection[Digest]", unnamed: "Collection[Digest]", *, older_than_s: float = UNNAMED_FOR_S) -> int:
-        """Delete blobs, and what an interruption left, that nobody has named for so long. By the share's own clock: this machine's may be off."""
+        """Delete blobs, and what an interruption left, that nobody has named for so long. By the share's own clock: this machine's may be off.
+
+        Others write here, too: only what has a blob's name goes, and nothing behind a link.
+        """
         keep = {digest.hex for digest in named}
         removed = 0
         for digest in unnamed:
             _is_touched(f"{self._blobs}/{digest.hex}")
         try:
             now_s = _clock_of(self._blobs)
-            for name in os.listdir(self._blobs):
-                path = f"{self._blobs}/{name}"
-                if name not in keep and now_s - os.lstat(path).st_mtime > older_than_s:
-                    remove_if_there(path)
-                    removed += 1
+            directory = os.open(self._blobs, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                for name in os.listdir(directory):
+                    is_ours = _BLOB_NAME.fullmatch(name) is not None and name not in keep
+                    if is_ours and now_s - os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime > older_than_s:
+                        os.unlink(name, dir_fd=directory)
+                        removed += 1
+            finally:
+                os.close(directory)
         except OSError:
             # another one's files, or another one was faster
             return removed
@@ -119,10 +128,19 @@ def _clock_of(directory: str) -> float:
         remove_if_there(temp)
 
 
+def _is_whole(path: str, size_bytes: int) -> bool:
+    """Whether something of a blob's size is there that can be read: no link, and nothing that was cut short."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
+
+
 def _is_touched(path: str) -> bool:
     """Whether a file is there and counts as new from now on; one of another user may have to be written again for that."""
     try:
-        os.utime(path)
+        os.utime(path, follow_symlinks=False)
     except OSError:
         return False
     return True

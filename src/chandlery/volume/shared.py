@@ -129,11 +129,16 @@ class _Pull:
         self._readers: dict[PackRef, PackReader] = {}
         self._warnings: list[Problem] = []
         self._at_hand: AtHand | None = None
+        self._may_ask = True
 
     def run(self) -> PullReport:
-        """Fetch, then take the lock. Where the head has moved meanwhile it is all done again with the lock held, from what was fetched already."""
+        """Fetch, then take the lock. Where the head has moved meanwhile it is all done again with the lock held, from what was fetched already, and that
+        alone: nobody waits for a remote with a lock."""
         report = self._attempt()
         if report is None:
+            self._may_ask = False
+            for reader in self._readers.values():
+                reader.stop_asking()
             with self._locked():
                 report = self._attempt(is_last=True)
         assert report is not None
@@ -200,6 +205,8 @@ class _Pull:
             files = {item: f"{scratch}/{item.digest.hex}-{item.table_at}" for item in chosen}
             readers = [PackReader(places[item], item, files[item], copies.get(item.table_sha256, b"")) for item in chosen]
             self._readers.update((reader.ref, reader) for reader in readers)
+            for reader in readers if not self._may_ask else ():
+                reader.stop_asking()
             problems = pack_reader.read_tables(readers, most_bytes_whole=most)
             self._warnings.extend(problems)
             if not problems:

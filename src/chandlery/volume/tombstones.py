@@ -23,7 +23,14 @@ def joined(one: "Tombstones", other: "Tombstones") -> "Tombstones":
     for path, vector in other:
         known = result.get(path, EMPTY_VECTOR)
         result[path] = vector if known <= vector else known.joined(vector)
-    return tuple(sorted(result.items()))
+    return needed(tuple(sorted(result.items())))
+
+
+def needed(found: "Tombstones") -> "Tombstones":
+    """Without those that one of a directory above says as well: whoever meets that one removes the same. All others stay for ever: a machine that was
+    away, and still has what they remove, needs them whenever it comes back, and nobody knows which machines there are."""
+    known = dict(found)
+    return tuple([(path, vector) for path, vector in found if not any(above in known and vector <= known[above] for above in ancestors(path))])
 
 
 def is_removed(entry: Entry, tombstones: "Mapping[str, VersionVector]") -> bool:

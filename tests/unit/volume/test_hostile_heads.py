@@ -100,6 +100,10 @@ def test_a_head_that_can_not_be_is_left_alone_and_said_once(tmp_path, remote, ma
     # of two pulls and a publication of each machine only the pulls are told of
     assert len(two.warnings) == 1
     assert "w2026-01-bad" in two.warnings[0]
+    ((what, why),) = two.codes
+    assert what == "volume.not-whole"
+    assert why in ("volume.format", "volume.bad-head", "volume.bad-table", "volume.malformed", "digest.malformed")
+    assert (why == "volume.format") == (document in (b"null", b"[]", plain_head(format=2), plain_head(requires=["tree"])))
 
 
 @pytest.mark.parametrize("document", [plain_head(vector=3), plain_head(lamport=[]), plain_head(format=2), b"{"])
@@ -180,6 +184,51 @@ def test_strange_things_in_a_shared_directory_stop_nobody(tmp_path, remote, mach
     assert ["(and 4 more)" in warning for warning in two.warnings] == [True]
 
 
+@pytest.mark.parametrize("place", ["blobs", "blob", "cut"])
+def test_a_link_in_a_shared_directory_leads_nobody_elsewhere(tmp_path, remote, machines, place):
+    """What is behind it is neither read, nor touched, nor deleted; a blob that isn't whole is written again."""
+    one, _ = machines
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("1")
+    (elsewhere / ("0" * 64)).write_text("2")
+    for path in (*elsewhere.iterdir(), elsewhere):
+        os.utime(path, (1, 1))
+    if place == "blobs":
+        one.build(jars("a"))
+        shutil.rmtree(remote._blobs)
+        os.symlink(elsewhere, remote._blobs)
+        assert remote.collect((), (), older_than_s=0) == 0
+        assert {path.name for path in elsewhere.iterdir()} == {"precious", "0" * 64}
+        return
+    one.commit(jars("a"))
+    content = tmp_path / "content"
+    content.write_bytes(b"pack" * 1000)
+    digest = sha256(content.read_bytes())
+    os.makedirs(remote._blobs)
+    target = f"{remote._blobs}/{digest.hex}"
+    if place == "cut":
+        with open(target, "wb") as file:
+            file.write(b"pack")
+    else:
+        os.symlink(elsewhere / "precious", target)
+    remote.put_blob(str(content), digest, 4000)
+    with open(target, "rb") as file:
+        assert file.read() == content.read_bytes()
+    assert (elsewhere / "precious").read_text() == "1"
+    assert (elsewhere / "precious").stat().st_mtime == 1
+
+
+def test_collection_takes_blobs_alone(tmp_path, remote, machines):
+    one, _ = machines
+    one.build(jars("a"))
+    for name in ("README", ".snapshot", "0" * 64, "0" * 64 + ".tmp-123"):
+        with open(f"{remote._blobs}/{name}", "w"):
+            os.utime(f"{remote._blobs}/{name}", (1, 1))
+    assert remote.collect([item.digest for item in remote_head.read_all(remote).head.packs], (), older_than_s=60) == 2
+    assert {"README", ".snapshot"} < set(os.listdir(remote._blobs))
+
+
 # machines that aren't who they were
 
 
@@ -249,6 +298,59 @@ def test_what_a_later_version_adds_to_a_document_is_no_reason_to_refuse_it(tmp_p
     remote.put_head("w2026-02-later", json.dumps({**document, "signature": "reserved", "packs": [{**document["packs"][0], "kind": "delta"}]}).encode(), [])
     assert one.sees() == jars("a")
     assert one.warnings == []
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"requires": ["erofs"]}])
+def test_versions_that_alternate_on_one_remote_keep_each_other_s_heads_and_packs(tmp_path, remote, machines, change):
+    """N+1 puts a pack of its own beside ours under a head that we can read, and heads that we can't: we say so by code, and never take them away."""
+    one, two = machines
+    forgery = Forgery(str(tmp_path / "pack"), {"later.jar": b"later" * 1000})
+    forgery.document.update(change)
+    blob, ref = forgery.seal()
+    packs.publish(remote, tmp_path, blob, ref, slot="h0000000009-w2026-02-later")
+    theirs = []
+    for number, name in enumerate("abcd" * 2):
+        theirs.append(remote.put_head(f"h{number + 20:010}-w2026-02-newer{number}", plain_head(**change, tree=number), []))
+        machine = (one, two)[number % 2]
+        machine.build({f"{number}-{name}.jar": JARS[f"{name}.jar"]})
+        assert set(theirs) <= set(remote.heads())
+        assert ref in remote_head.read_all(remote).head.packs
+    assert set(one.sees()) == set(two.sees()) == {f"{number}-{name}.jar" for number, name in enumerate("abcd" * 2)}
+    assert set(one.codes) == set(two.codes) == {("volume.not-whole", "volume.format")}
+    assert remote.has_blob(ref.digest)
+    assert [remote.read_head(name) for name in theirs] == [plain_head(**change, tree=number) for number in range(8)]
+
+
+def test_a_newer_version_s_volume_in_this_store_is_refused_and_left_alone(tmp_path, machines):
+    one, _ = machines
+    one.build(jars("a"))
+    newer = json.dumps({"format": 2, "trees": ["..."]})
+    with one.store.db.transaction() as tx:
+        tx.execute("UPDATE volume_generation SET document = ?", (newer,))
+    with pytest.raises(StoreError) as refused:
+        one.commit(jars("b"))
+    assert refused.value.code == "volume.format"
+    assert one.store.db.read("SELECT document FROM volume_generation") == [(newer,)]
+
+
+def test_a_removal_of_a_directory_stands_for_those_below_it(remote, machines):
+    from chandlery.volume import publishing
+    from chandlery.volume.volumes import Volumes
+
+    one, two = machines
+    one.build({"d/a.jar": b"a" * 5000, "d/b.jar": b"b" * 5000, "e.jar": b"e" * 5000})
+    assert "d/a.jar" in two.sees()
+    for path in ("d/a.jar", "e.jar", "d"):
+        Volumes(one.store).remove_path(KEY, path)
+        publishing.publish(one.store, remote, KEY)
+    assert [path for path, _ in remote_head.read_all(remote).head.tombstones] == ["d", "e.jar"]
+    two.build({"d/c.jar": b"c" * 5000})
+    assert [path for path, _ in remote_head.read_all(remote).head.tombstones] == ["d", "e.jar"]
+    assert one.sees() == two.sees() == {"d/c.jar": b"c" * 5000}
+    names = remote.heads()
+    one.build()
+    two.build()
+    assert remote.heads() == names, "both say the same"
 
 
 def test_vectors_of_thousands_of_writers_are_read(remote, machines):
