@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+from chandlery.volume.adapters import gradle_index
 from chandlery.volume.adapters.adapter import MutableName, Plain
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ class Gradle(Plain):
         start = parts.index("caches") + 1
         for depth in range(start, len(parts) - 1):
             part = parts[depth]
-            if part in _INDEXED or (depth == start + 1 and part in _STORES) or (part.startswith("metadata-") and parts[depth - 1].startswith("modules-")):
+            if part in _INDEXED or (depth == start + 1 and part in _STORES):
                 return "/".join(parts[: depth + 1])
             if part.startswith(_WORKSPACES) and len(parts) > depth + 2:
                 return "/".join(parts[: depth + 2])
@@ -56,8 +57,16 @@ class Gradle(Plain):
     def is_complete(self, unit: str, files: "Files") -> bool:
         return files.has(f"{unit}/metadata.bin")
 
+    def is_index(self, path: str) -> bool:
+        return gradle_index.is_index(path)
+
+    def merge_index(self, path: str, ours: bytes, theirs: bytes) -> bytes | None:
+        return gradle_index.merged(ours, theirs) if gradle_index.is_index(path) else None
+
     def may_share(self, path: str, files: "Files") -> bool:
         """files-2.1/<group>/<module>/<version>/<sha1 without leading zeros>/<file>."""
+        if gradle_index.is_index(path):
+            return gradle_index.is_sound(files.read(path))
         parts = path.split("/")
         if len(parts) < 6 or not parts[-6].startswith("files-"):
             return False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Wrapper(), Npm(), Pnpm(), Yarn(), Pip(), Uv(), Poetry(), Go(), Cargo(), Apt(), Sqlite())
 
-_INDEX = re.compile(r"(^|/)(_remote\.repositories|maven-metadata-[^/]*\.xml|list|latest|index\.db)$|(^|/)(\.cache|index-v5)/")
+_INDEX = re.compile(r"(^|/)(_remote\.repositories|maven-metadata-[^/]*\.xml|list|latest|index\.db)$|(^|/)(\.cache|index-v5)/|/metadata-[^/]+/[^/]+\.bin$")
 # where the unit depends on the file's name; everywhere else on its directory alone
 _BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2|_)?/")
 # what most paths have none of costs a twentieth of a pattern

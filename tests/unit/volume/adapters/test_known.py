@@ -97,7 +97,7 @@ def test_what_is_never_stored(path, is_never):
         ("caches/8.5/transforms/abc/metadata.bin", "caches/8.5/transforms/abc"),
         ("caches/transforms-3/abc/metadata.bin", "caches/transforms-3/abc"),
         ("caches/transforms-1/files-1.1/x/y", "caches/transforms-1"),
-        ("caches/modules-2/metadata-2.106/descriptors/a", "caches/modules-2/metadata-2.106"),
+        ("caches/modules-2/metadata-2.106/descriptors/a", ""),
         ("caches/modules-2/files-2.1/g/m/1/abc/m-1.jar", ""),
         ("caches/8.5/fileHashes/fileHashes.bin", "caches/8.5/fileHashes"),
         ("mod/example.com/m@v1.0.0/a/b.go", "mod/example.com/m@v1.0.0"),
