@@ -45,7 +45,7 @@ class Farm:
         self._strategies = chosen
         self._ground = ground
         self._work = work
-        self._memory = work / "memory"
+        self._disk = work / "disk"
         self._commits = history.history(options.seed, options.commits)
         self._numbers = iter(range(1, 250))
         self._base = set(servers.blobs.of("base"))
@@ -54,7 +54,7 @@ class Farm:
 
     def run(self) -> list[Built]:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_in_memory(self._memory))
+            stack.enter_context(_disk(self._disk))
             # one network for each machine that lives on, and one that fresh machines are plugged into, one after another
             for place in range(1 + _LONG_LIVED):
                 self._machines[place] = stack.enter_context(network.machine(place + 1, self._options.link))
@@ -82,7 +82,7 @@ class Farm:
                 print(_line(built), flush=True)
 
     def _floor(self, schedule: str, commit: history.Commit, context: Path) -> Built:
-        scratch = self._memory / "floor"
+        scratch = self._disk / "floor"
         scratch.mkdir(exist_ok=True)
         taken_s = floor.seconds(self._machines[0], context, self._ground, scratch)
         return Built(schedule, FLOOR, commit.number, commit.kind, taken_s, taken_s, 0, 0, 0, True)
@@ -113,7 +113,7 @@ class Farm:
     def _store(self, schedule: str, strategy: Strategy, place: int) -> Iterator[Path]:
         """A machine's store: one that was used before, or a fresh one, which goes again."""
         is_fresh = place == 0
-        store = (self._memory if is_fresh else self._work) / f"{schedule}-{strategy.name}-m{place}"
+        store = (self._disk if is_fresh else self._work) / f"{schedule}-{strategy.name}-m{place}"
         if is_fresh or not store.exists():
             strategy.builder.copy(self._template(strategy.builder), store)
         try:
@@ -123,18 +123,23 @@ class Farm:
                 shutil.rmtree(store)
 
     def _template(self, builder: Builder) -> Path:
-        return self._memory / f"template-{builder.name}"
+        return self._disk / f"template-{builder.name}"
 
 
 @contextlib.contextmanager
-def _in_memory(directory: Path) -> Iterator[None]:
-    """A file system for disks of fresh machines, which come and go: an ext4 without a journal makes files several times slower for minutes after many
-    were deleted, and no machine of a farm begins by deleting another one."""
+def _disk(directory: Path) -> Iterator[None]:
+    """A disk for fresh machines, which come and go: an ext4 with a journal, in memory. Without a journal it makes files several times slower for minutes
+    after many were deleted, and no machine of a farm begins by deleting another one."""
     directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=75%,mode=0755", "machines", str(directory)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=75%", "disk", str(directory)], check=True)
+    image = directory / "image"
+    subprocess.run(["truncate", "-s", "32G", str(image)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", "nodiscard,lazy_itable_init=1", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop,discard,noinit_itable", str(image), str(directory)], check=True)
     try:
         yield
     finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
         subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
