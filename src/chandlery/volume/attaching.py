@@ -4,6 +4,7 @@ The head is read and its layers are locked in one short transaction, so that nei
 unclean boot left of layers that were not on the disk yet is verified, or dropped, by the first who meets it.
 """
 
+import contextlib
 import os
 import time
 
@@ -33,7 +34,7 @@ from chandlery.volume.tree import EMPTY_VECTOR, Version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from chandlery.content.session import Session
     from chandlery.content.store import Store
@@ -77,6 +78,18 @@ def attach(store: "Store", session: "Session", request: AttachRequest, deletions
         attachment.release()
         raise
     return attachment
+
+
+@contextlib.contextmanager
+def kept_head(store: "Store", volume_id: str) -> "Iterator[tuple[Session, VolumeRow, Attachment] | None]":
+    """As `hold_head`, within the block, in a session of its own; None for a volume that is gone."""
+    with store.begin() as session:
+        found = hold_head(store, session, volume_id)
+        try:
+            yield (session, *found) if found is not None else None
+        finally:
+            if found is not None:
+                found[1].release()
 
 
 def hold_head(store: "Store", session: "Session", volume_id: str) -> tuple[VolumeRow, Attachment] | None:

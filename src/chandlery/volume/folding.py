@@ -32,16 +32,12 @@ def fold_volume(store: "Store", volume_id: str) -> bool:
     if not lock.try_acquire():
         return False
     try:
-        with store.begin() as session:
-            found = attaching.hold_head(store, session, volume_id)
-            if found is None:
+        with attaching.kept_head(store, volume_id) as kept:
+            if kept is None:
                 return False
-            row, attachment = found
-            try:
-                first = first_to_fold(row.head.layers)
-                return first < len(row.head.layers) and _fold(store, attachment, row, first)
-            finally:
-                attachment.release()
+            _, row, attachment = kept
+            first = first_to_fold(row.head.layers)
+            return first < len(row.head.layers) and _fold(store, attachment, row, first)
     finally:
         lock.release()
 

@@ -90,15 +90,9 @@ def _damages(volume_id: str, layer: str, paths: list[str] | None) -> list[Damage
 
 def _each_layer(store: "Store", row: VolumeRow, look: "Callable[[str], T]") -> "list[tuple[Layer, T]]":
     """What `look` says of each layer's directory, bottom first, while none of them can be swept away."""
-    with store.begin() as session:
-        held = attaching.hold_head(store, session, row.id)
-        if held is None:
-            return []
-        now, attachment = held
-        try:
-            return [(layer, look(attaching.layer_directory(store, row.id, layer.name))) for layer in now.head.layers]
-        finally:
-            attachment.release()
+    with attaching.kept_head(store, row.id) as kept:
+        layers = kept[1].head.layers if kept is not None else ()
+        return [(layer, look(attaching.layer_directory(store, row.id, layer.name))) for layer in layers]
 
 
 def remove(store: "Store", key: VolumeKey) -> int:

@@ -98,24 +98,20 @@ def _gone_from(remote: "VolumeRemote", seen: Seen) -> "set[Digest]":
 
 def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: Seen) -> bool:
     """Whether somebody published, since the last pull, another version of an index that was changed here."""
-    with store.begin() as session:
-        found = attaching.hold_head(store, session, volume_id)
-        if found is None:
+    with attaching.kept_head(store, volume_id) as kept:
+        if kept is None:
             return False
-        row, attachment = found
-        try:
-            new = remote_head.needed(tuple([item for item in seen.head.packs if not item.by <= row.head.vector]))
-            if not new:
-                return False
-            scratch = session.scratch("k")
-            copies = dict(seen.head.tables)
-            readers = [PackReader(remote, item, f"{scratch}/{number}", copies.get(item.table_sha256, b"")) for number, item in enumerate(new)]
-            pack_reader.read_tables(readers, most_bytes_whole=0)
-            tables = {reader.ref: reader.table.entries for reader in readers if reader.table is not None}
-            mine = {path: entry for path, (entry, _) in _changed(store, row, seen.head.vector)[0].items()}
-            return bool(reconciling.competing(row.head, mine, [head for _, head in seen.heads], tables))
-        finally:
-            attachment.release()
+        session, row, _ = kept
+        new = remote_head.needed(tuple([item for item in seen.head.packs if not item.by <= row.head.vector]))
+        if not new:
+            return False
+        scratch = session.scratch("k")
+        copies = dict(seen.head.tables)
+        readers = [PackReader(remote, item, f"{scratch}/{number}", copies.get(item.table_sha256, b"")) for number, item in enumerate(new)]
+        pack_reader.read_tables(readers, most_bytes_whole=0)
+        tables = {reader.ref: reader.table.entries for reader in readers if reader.table is not None}
+        mine = {path: entry for path, (entry, _) in _changed(store, row, seen.head.vector)[0].items()}
+        return bool(reconciling.competing(row.head, mine, [head for _, head in seen.heads], tables))
 
 
 def _changed(store: "Store", row: VolumeRow, before: VersionVector) -> tuple[dict[str, tuple[Entry, int]], list[str]]:

@@ -107,15 +107,11 @@ def looked_at(store: "Store", volume_id: str, act: "Callable[[VolumeRow, Attachm
     Raises StoreError volume.unknown, volume.busy.
     """
     for _ in range(_ATTEMPTS):
-        with store.begin() as session:
-            found = attaching.hold_head(store, session, volume_id)
-            if found is None:
+        with attaching.kept_head(store, volume_id) as kept:
+            if kept is None:
                 raise StoreError("the cache volume is gone", code="volume.unknown", hint="`chandlery volume ls` shows those that there are")
-            row, attachment = found
-            try:
-                done = act(row, attachment)
-            finally:
-                attachment.release()
+            _, row, attachment = kept
+            done = act(row, attachment)
         if done is not None:
             return done
     raise StoreError("the cache volume keeps changing", code="volume.busy", hint="try again when fewer builds use it")
