@@ -66,7 +66,8 @@ def usage(store: "Store") -> VolumeUsage:
 def show(store: "Store", key: VolumeKey) -> tuple[Entry, ...]:
     """The entries that the shared instance shows, in order of path."""
     tables = [table for row in _rows_of(store, key) if row.instance == SHARED_INSTANCE for _, table in _each_layer(store, row, materialise.read_table)]
-    return tuple([entry for _, (entry, _) in sorted(materialise.shown(tables).items())])
+    winners = materialise.shown(tables)
+    return tuple([winners[path][0] for path in sorted(winners)])
 
 
 def verify(store: "Store", key: VolumeKey) -> tuple[Damage, ...]:

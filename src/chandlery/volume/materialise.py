@@ -214,6 +214,31 @@ class _Fold:
         return replace(entry, type=EntryType.FILE, target="")
 
 
+def with_hard_links(tree: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Of the fetched files in the directory `tree`, make those that say so names of one inode again, where what they name came with them unchanged."""
+    names = {entry.target for entry in entries if entry.type is EntryType.FILE and entry.target}
+    if not names:
+        return entries
+    firsts = {entry.path: entry for entry in entries if entry.path in names}
+    result: list[Entry] = []
+    touched: set[str] = set()
+    for entry in entries:
+        if entry.type is EntryType.FILE and entry.target:
+            first = firsts.get(entry.target)
+            alone = replace(entry, target="")
+            if first is not None and first == replace(alone, path=first.path):
+                os.unlink(f"{tree}/{entry.path}")
+                os.link(f"{tree}/{first.path}", f"{tree}/{entry.path}", follow_symlinks=False)
+                touched.add(os.path.dirname(entry.path))
+                alone = replace(entry, type=EntryType.HARD_LINK)
+            entry = alone
+        result.append(entry)
+    for entry in reversed(result):
+        if entry.is_directory and entry.path in touched:
+            nodes.set_entry_metadata(f"{tree}/{entry.path}" if entry.path else tree, entry)
+    return tuple(result)
+
+
 def without_dangling_links(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Hard links whose first name is gone become files, the first of them for the others."""
     present = {entry.path for entry in entries}

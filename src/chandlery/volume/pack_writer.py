@@ -252,7 +252,7 @@ def _tar_header(entry: Entry, size: int) -> bytes:
     info = tarfile.TarInfo(entry.path or ".")
     info.mode, info.uid, info.gid, info.mtime, info.size = entry.mode, entry.uid, entry.gid, entry.mtime_ns // 10**9, size
     info.type = _TAR_TYPES[entry.type]
-    info.linkname = entry.target
+    info.linkname = "" if entry.type is EntryType.FILE else entry.target
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 

@@ -231,15 +231,16 @@ class _Publication:
         for path in sorted(chosen):
             entry, index = chosen[path]
             if not entry.is_directory and path not in old:
-                files += self._add(writer, entry, f"{self._trees[index]}/{path}")
+                files += self._add(writer, entry, f"{self._trees[index]}/{path}", is_first_there=entry.target in chosen)
         return files
 
-    def _add(self, writer: Writer, entry: Entry, file: str) -> int:
+    def _add(self, writer: Writer, entry: Entry, file: str, *, is_first_there: bool) -> int:
         if entry.type is EntryType.SYMLINK:
             writer.add(entry, None)
             return 0
-        # a hard link is a name of its own for others: what it was linked to may not be shared
-        entry = replace(entry, type=EntryType.FILE, target="", sha256="") if entry.type is EntryType.HARD_LINK else entry
+        if entry.type is EntryType.HARD_LINK:
+            # a file of its own for others, too: what it is linked to may not be shared, or be superseded before they see it
+            entry = replace(entry, type=EntryType.FILE, sha256="", target=entry.target if is_first_there else "")
         sha256 = writer.add(entry, opener(file))
         named = replace(entry, sha256=sha256)
         if is_object(named):

@@ -231,6 +231,7 @@ class _Pull:
         if indexes.merged:
             entries = reconciling.written(tree, entries, indexes.merged, plan.shown, version)
             vector = vector.advanced(version.slot, version.sequence)
+        entries = materialise.with_hard_links(tree, entries)
         _put_on_top(self._store, plan.row, entries, new, vector, version, self._theirs)
         return entries
 

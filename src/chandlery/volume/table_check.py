@@ -77,7 +77,7 @@ def check_entry(entry: Entry) -> None:
     _check_metadata(entry)
     match entry.type:
         case EntryType.FILE:
-            is_possible = len(entry.sha256) == 64 and _HEX.issuperset(entry.sha256) and not entry.target
+            is_possible = len(entry.sha256) == 64 and _HEX.issuperset(entry.sha256) and is_path(entry.target)
         case EntryType.SYMLINK:
             is_possible = _is_target(entry.target) and not entry.size and not entry.xattrs
         case EntryType.DIRECTORY:

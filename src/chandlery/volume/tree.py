@@ -49,7 +49,8 @@ class Version:
 
 @compact
 class Entry:
-    """One path. `target` is where a symlink points, or the path whose inode a hard link shares (its other fields are its own, so it can stand alone).
+    """One path. `target` is where a symlink points, or the path whose inode a hard link shares (its other fields are its own, so it can stand alone). In a pack
+    hard links are files of their own, for whoever takes them alone; there `target` of a file is the path with which it shares an inode where it comes from.
 
     `sha256` is empty until the content was read; `mode` are permission bits without set-uid; `uid` and `gid` are those seen in the container.
     `only_in` is the scope that alone may see what the project made itself; "" for what everybody may.
@@ -185,7 +186,7 @@ def encode_entry(entry: Entry) -> "dict[str, Any]":
         if found := getattr(entry, name):
             document[name] = found
     if entry.target:
-        document["target"] = encode_path(entry.target)
+        document["linked" if entry.type is EntryType.FILE else "target"] = encode_path(entry.target)
     if entry.only_in:
         document["only"] = entry.only_in
     if entry.xattrs:
@@ -202,9 +203,13 @@ class EntryDecoder:
 
     def decode(self, document: "dict[str, Any]") -> Entry:
         mode, xattrs = document["mode"], document.get("xattrs")
+        kind = _TYPES[document["type"]]
+        target = document.get("linked" if kind is EntryType.FILE else "target", "")
+        if kind is EntryType.FILE and "target" in document:
+            raise ValueError("a file that points somewhere")
         return Entry(
             decode_path(document["path"]),
-            _TYPES[document["type"]],
+            kind,
             # True is 1 for a dictionary
             self._modes.setdefault(mode, mode) if type(mode) is int else mode,
             document.get("uid", 0),
@@ -213,7 +218,7 @@ class EntryDecoder:
             self._version(*document["by"]),
             document.get("size", 0),
             document.get("sha256", ""),
-            decode_path(document["target"]) if "target" in document else "",
+            decode_path(target) if target else "",
             tuple(sorted((name, bytes.fromhex(content)) for name, content in xattrs.items())) if xattrs is not None else (),
             document.get("only", ""),
         )

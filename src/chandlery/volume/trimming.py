@@ -4,7 +4,7 @@ Files are kept or dropped in groups, so that what a tool needs together stays to
 the checksum beside it): a unit of an adapter; the files of a small directory; in a large one, those that differ in their last extension alone.
 """
 
-from chandlery.values import value
+from chandlery.values import compact, value
 from chandlery.volume.adapters import known
 from chandlery.volume.tree import ancestors
 
@@ -17,7 +17,7 @@ _MOST_SIBLINGS = 24
 _BESIDE = (".sha1", ".sha256", ".sha512", ".md5", ".asc", ".hash")
 
 
-@value
+@compact
 class Use:
     """One file of a volume: how large it is, and the last day on which it may have been used."""
 

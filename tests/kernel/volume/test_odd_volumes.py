@@ -14,6 +14,7 @@ from tests.fakes.machine import KEY, Machine
 from chandlery.values import replace
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.tree import EntryType
+from chandlery.volume.volumes import Volumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a store keeps owners, which needs root")
 
@@ -67,15 +68,17 @@ def test_odd_files_are_the_same_on_another_machine(tmp_path):
             assert {"\udcff\udcfe.bin", "README", "readme", "café", "caf\udce9", "%41"} <= set(theirs)
             assert "socket" not in theirs
             assert (theirs["dir\udc80/owned"].uid, theirs["dir\udc80/owned"].gid, theirs["dir\udc80/owned"].mode) == (4242, 4343, 0o604)
+            assert (theirs["hard-2"].type, theirs["hard-2"].target) == (EntryType.HARD_LINK, "hard-1")
+            (layers,) = [volume.directories for volume in Volumes(two.store).list()]
+            assert os.path.samefile(f"{layers[-1]}/fs/hard-1", f"{layers[-1]}/fs/hard-2")
             assert one.warnings == two.warnings == []
     finally:
         os.chdir(before)
 
 
 def plain(entries):
-    """Without digests, which are known to whoever read the content; and a name of a hard link is a file of its own elsewhere."""
-    alone = {"type": EntryType.FILE, "target": ""}
-    return {path: replace(entry, sha256="", **(alone if entry.type is EntryType.HARD_LINK else {})) for path, entry in entries.items()}
+    """Without digests, which are known to whoever read the content."""
+    return {path: replace(entry, sha256="") for path, entry in entries.items()}
 
 
 # ru_maxrss would count what this process had before the other's exec

@@ -209,6 +209,8 @@ FORGERIES = [
     change("type", "device"),
     change("type", "symlink"),
     change("target", "/etc/passwd"),
+    change("linked", "/etc/passwd"),
+    change("linked", 7),
     change("sha256", "../../../etc/passwd"),
     change("sha256", ""),
     change("by", [1 << 63, packs.SLOT, 1]),

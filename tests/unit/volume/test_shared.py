@@ -1,5 +1,6 @@
 """Two stores share a volume through a directory or a registry."""
 
+import hashlib
 import os
 import shutil
 
@@ -12,11 +13,12 @@ from chandlery.oci import reference
 from chandlery.registry.client import RegistryClient
 from chandlery.registry.settings import RegistrySettings
 from chandlery.scope import Scopes
-from chandlery.volume import publishing, remote_head, shared
+from chandlery.volume import materialise, publishing, remote_head, shared
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.remote_directory import DirectoryRemote
 from chandlery.volume.remote_registry import RegistryRemote
 from chandlery.volume.sharing import VolumePlace, VolumeSharing
+from chandlery.volume.tree import Entry, EntryType, Version
 from chandlery.volume.volumes import Volumes
 
 KEY = VolumeKey("team/app", "m2", "linux/amd64")
@@ -285,3 +287,16 @@ def test_an_interrupted_publication_shows_all_or_nothing(remote, tmp_path, monke
         assert len(remote.heads()) == 1
         assert two.sees() == {"a": b"1", "b": b"2", "c": b"3"}
         assert one.warnings == two.warnings == []
+
+
+def test_files_that_claim_to_be_one_are_linked_only_where_they_are_alike(tmp_path):
+    entries = []
+    for path, content, claim in (("first", b"same", ""), ("alike", b"same", "first"), ("other", b"else", "first"), ("lone", b"same", "gone")):
+        (tmp_path / path).write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        entries.append(Entry(path, EntryType.FILE, 0o644, 0, 0, 0, Version(1, "w", 1), len(content), sha256, claim))
+    after = {entry.path: (entry.type, entry.target) for entry in materialise.with_hard_links(str(tmp_path), tuple(entries))}
+    alone = (EntryType.FILE, "")
+    assert after == {"first": alone, "alike": (EntryType.HARD_LINK, "first"), "other": alone, "lone": alone}
+    assert (tmp_path / "first").stat().st_nlink == 2
+    assert (tmp_path / "alike").samefile(tmp_path / "first")

@@ -52,15 +52,16 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
     unused_s = parse_duration(arguments.unused_for, "--unused-for")
     with open_volumes(arguments, settings) as opened:
         key = opened.find(arguments.volume)
+        # before the entries are held as well
+        plan = _would_trim(opened, key, unused_s) if not arguments.files else None
         entries = [entry for entry in opened.volumes.show(key) if entry.path]
-        if arguments.files:
+        if plan is None:
             return _print_files(entries, is_json=arguments.format == "json")
         instances = [volume for volume in opened.volumes.list() if volume.key == key]
         shared = next((volume for volume in instances if volume.instance == 0), instances[0])
         uses = history.load(shared.directory)
         machines = notes.load(shared.directory).machines
         writers = _writers(opened, key, entries, machines, machine_name(settings.environment))
-        plan = _would_trim(opened, key, unused_s)
     if arguments.format == "json":
         print(json.dumps(_as_object(shared, entries, writers, uses, plan)))
     else:
