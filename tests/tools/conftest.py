@@ -66,7 +66,7 @@ class Farm:
         for machine, commands, cwd in steps:
             store = self._store(machine)
             place = VolumePlace("share", lambda found: DirectoryRemote(str(self.share), found), True)
-            sharing = VolumeSharing(store, (place,), scopes, warn=self.warnings.append, secrets=lambda: (SECRET,))
+            sharing = VolumeSharing(store, (place,), scopes, warn=lambda code, text, cause: self.warnings.append(f"{code}: {text}"), secrets=lambda: (SECRET,))
             volumes = Volumes(store, sharing)
             session = store.begin()
             begun.append((volumes, sharing, session, volumes.attach(key, session), commands, cwd))
