@@ -5,6 +5,7 @@ table and the plot into docs/bench-farm. Everything runs in namespaces of its ow
 with the run, however it ends.
 """
 
+import compileall
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("make bench-farm needs root: it makes network namespaces and mounts")
     ground = fixtures.make()
+    # as an installed package has it, wherever the environment forbids Python to keep what it compiles
+    compileall.compile_dir(Path(__file__).parents[2] / "src", quiet=1)
     if _INSIDE not in os.environ:
         os.environ[_INSIDE] = "1"
         os.execvp(_UNSHARE[0], [*_UNSHARE, sys.executable, "-m", "bench.farm"])

@@ -68,6 +68,16 @@ def test_second_push_costs_one_look_up(fake, client, ref):
     assert [seen.method for seen in fake.seen] == ["HEAD"]
 
 
+def test_what_was_just_sent_is_not_asked_for(fake, client, ref):
+    push_all(client, parse(f"{fake.host}/team/app:0"))
+    before = len(fake.seen)
+    receipt = push_all(client, ref, sent={CONFIG.digest, LAYERS[0].digest})
+    asked = [seen.path for seen in fake.seen[before:] if seen.method == "HEAD"]
+    assert len(asked) == 5
+    assert not any(str(LAYERS[0].digest) in path or "/manifests/" in path for path in asked)
+    assert receipt.digest == MANIFEST.digest
+
+
 def test_other_tag_moves_no_blob(fake, client, ref):
     push_all(client, ref)
     receipt = push_all(client, parse(f"{fake.host}/team/app:2"))

@@ -181,8 +181,14 @@ class Exports:
         from chandlery.registry.streamed import StreamedBlob
 
         names = self._names(chosen)
-        send = (lambda: StreamedBlob(self._client(), names[0], on_bytes=step.moved)) if names else None
-        image = self._image(chosen, result, step, send=send, is_push=True)
+        streams: list[StreamedBlob] = []
+
+        def send() -> StreamedBlob:
+            streams.append(StreamedBlob(self._client(), names[0], on_bytes=step.moved))
+            return streams[-1]
+
+        image = self._image(chosen, result, step, send=send if names else None, is_push=True)
+        sent = {stream.sent for stream in streams if stream.sent is not None}
         blobs = (image.manifest.config, *image.manifest.layers)
 
         self._keep(image, names)
@@ -198,6 +204,7 @@ class Exports:
                 open_blob=self._forms.open_blob,
                 manifest=image.manifest,
                 mount_from=self._origins(name.registry),
+                sent=sent if name.name == names[0].name else (),
                 on_progress=report,
             )
             step.moved(receipt.bytes_moved)

@@ -16,7 +16,7 @@ from chandlery.values import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from chandlery.oci.manifest import Index, Manifest
     from chandlery.registry.upload import Readable
@@ -52,21 +52,25 @@ def push(
     manifest: "Manifest | Index",
     children: "tuple[Manifest | Index, ...]" = (),
     mount_from: "Mapping[Digest, str] | None" = None,
+    sent: "Container[Digest]" = (),
     parallel: int = 4,
     on_progress: "Callable[[PushProgress], None]" = lambda _: None,
 ) -> PushReceipt:
     """Push `manifest`, under the reference's tag (or by digest where it has none), with everything below it.
 
     `blobs` are configs and layers in any order; `open_blob` opens one from its start, and may be called again for a second try. `children` are the
-    manifests of an index. `mount_from` knows repositories on this registry that have a blob. Raises RegistryError, and whatever `open_blob` raises.
+    manifests of an index. `mount_from` knows repositories on this registry that have a blob; `sent` are blobs that just went there. Raises RegistryError, and
+    whatever `open_blob` raises.
     """
     target = reference.tag or str(manifest.digest)
     wanted = list({blob.digest: blob for blob in blobs if blob.media_type != types.DOCKER_FOREIGN_LAYER}.values())
-    there = client.head_at_registry(replace(reference, digest=None if reference.tag else manifest.digest))
-    if there is not None and there.digest == manifest.digest:
-        return PushReceipt(manifest.digest, blobs_skipped=len(wanted))
-    work = _Work(client, reference, open_blob, mount_from or {}, on_progress, sum(blob.size_bytes for blob in wanted))
-    _in_parallel(work.transfer, sorted(wanted, key=lambda blob: -blob.size_bytes), parallel, stop=client.http.stop)
+    fresh = [blob for blob in wanted if blob.digest not in sent]
+    if len(fresh) == len(wanted):
+        there = client.head_at_registry(replace(reference, digest=None if reference.tag else manifest.digest))
+        if there is not None and there.digest == manifest.digest:
+            return PushReceipt(manifest.digest, blobs_skipped=len(wanted))
+    work = _Work(client, reference, open_blob, mount_from or {}, on_progress, sum(blob.size_bytes for blob in fresh))
+    _in_parallel(work.transfer, sorted(fresh, key=lambda blob: -blob.size_bytes), parallel, stop=client.http.stop)
     for child in children:
         client.put_manifest(reference, str(child.digest), child)
     client.put_manifest(reference, target, manifest)

@@ -70,6 +70,11 @@ class StreamedBlob:
             raise InternalError("a streamed upload ended without a result", code="internal.upload")
 
     @property
+    def sent(self) -> Digest | None:
+        """What the registry now has."""
+        return self._digest if self._is_done else None
+
+    @property
     def _failure_is_passing(self) -> bool:
         return isinstance(self._failure, Unavailable)
 
