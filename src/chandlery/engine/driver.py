@@ -32,6 +32,13 @@ if TYPE_CHECKING:
         def find_twin(self, action: FindTwin, parent: object) -> Fact: ...
         def is_instant(self, action: Execute, inputs: tuple[object, ...]) -> bool: ...
 
+    class Foreseeing(Protocol):
+        """Hears of steps with cache volumes: `foresee` that a shared cache is asked for them, `expect` that one has missed, long before what it stands on
+        is there."""
+
+        def foresee(self, ops: tuple[ExecOp, ...]) -> None: ...
+        def expect(self, op: ExecOp) -> None: ...
+
 
 class Driver:
     def __init__(
@@ -46,10 +53,10 @@ class Driver:
         is_shown: "Callable[[str], bool]",
         volatility: Volatility,
         sharing: Sharing | None = None,
-        expect: "Callable[[ExecOp], None] | None" = None,
+        volumes: "Foreseeing | None" = None,
     ) -> None:
-        """`expect` is told of a step with cache volumes as soon as it has missed, long before what it stands on is there."""
-        self._expect = expect
+        self._volumes = volumes
+        self._is_foreseen = False
         self._volatility = volatility
         self._sharing = sharing
         self._hits: dict[int, StepRecord] = {}
@@ -114,6 +121,9 @@ class Driver:
         if self._sharing is None or not self._sharing.is_asked:
             return self._take(KeyMissing(action.vertex))
         sharing = self._sharing
+        if self._volumes is not None and not self._is_foreseen:
+            self._is_foreseen = True
+            self._volumes.foresee(tuple(filter(None, (self._with_volumes(vertex) for vertex in sorted(self._graph.needed())))))
         if sharing.is_answered(action):
             return self._take(self._answer(sharing, action))
         self._crew.submit(action.vertex, lambda: self._answer(sharing, action), self._failed)
@@ -151,11 +161,13 @@ class Driver:
         return Failed(vertex)
 
     def _take(self, fact: Fact) -> list[Action]:
-        if isinstance(fact, KeyMissing) and self._expect is not None:
-            op = self._graph.vertices[fact.vertex].op
-            if isinstance(op, ExecOp) and any(isinstance(mount, CacheMount) for mount in op.mounts):
-                self._expect(op)
+        if isinstance(fact, KeyMissing) and self._volumes is not None and (op := self._with_volumes(fact.vertex)) is not None:
+            self._volumes.expect(op)
         return self._solver.handle(fact)
+
+    def _with_volumes(self, vertex: int) -> ExecOp | None:
+        op = self._graph.vertices[vertex].op
+        return op if isinstance(op, ExecOp) and any(isinstance(mount, CacheMount) for mount in op.mounts) else None
 
     def _inputs(self, vertex: int) -> tuple[object, ...]:
         return tuple(self._solver.result(source) for source in self._graph.vertices[vertex].inputs)

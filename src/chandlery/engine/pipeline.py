@@ -166,7 +166,7 @@ class _Build:
             )
             Driver(
                 graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown,
-                volatility=volatility, sharing=sharing, expect=workshop.expect if sharing.is_on else None,
+                volatility=volatility, sharing=sharing, volumes=workshop if sharing.is_on else None,
             ).run()  # fmt: skip
             sharing.settle(tuple([(name.registry, name.repository) for name in exports.pushed]))
             if caches is not None:

@@ -45,14 +45,28 @@ class VolumeUse:
                 self._volumes = self._make()
             return self._volumes
 
+    def foresee(self, ops: "tuple[ExecOp, ...]") -> None:
+        """Some of these steps may run: what there is of their volumes is asked beside the questions after the steps."""
+        keys = () if self.policy.is_off else tuple(dict.fromkeys(key for op in ops for key in volume_keys(op.mounts, self.policy)))
+        if keys:
+            self._begin(keys, lambda volumes, key: volumes.look_ahead(key))
+
     def expect(self, op: ExecOp) -> None:
         """A step will run: what its volumes lack is fetched beside whatever has to happen before it."""
         keys = () if self.policy.is_off else volume_keys(op.mounts, self.policy)
         if keys:
-            volumes = self.volumes()
-            thread = threading.Thread(target=_fetch, args=(volumes, keys), name="chandlery-volumes", daemon=True)
-            self._fetching.append(thread)
-            thread.start()
+            self._begin(keys, lambda volumes, key: volumes.fetch(key))
+
+    def _begin(self, keys: "tuple[VolumeKey, ...]", work: "Callable[[Volumes, VolumeKey], None]") -> None:
+        volumes = self.volumes()
+
+        def run() -> None:
+            for key in keys:
+                work(volumes, key)
+
+        thread = threading.Thread(target=run, name="chandlery-volumes", daemon=True)
+        self._fetching.append(thread)
+        thread.start()
 
     def close(self, timeout_s: float | None) -> "tuple[VolumeReport, ...]":
         """When no step runs any more: wait for what is being published, at most so long. What was shared; no thread is left."""
@@ -64,8 +78,3 @@ class VolumeUse:
         self._volumes.forget(self._session)
         self._volumes.settle()
         return reports
-
-
-def _fetch(volumes: "Volumes", keys: "tuple[VolumeKey, ...]") -> None:
-    for key in keys:
-        volumes.fetch(key)

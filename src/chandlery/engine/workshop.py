@@ -123,6 +123,12 @@ class Workshop:
                 )
             return self._worker
 
+    def foresee(self, ops: "tuple[ExecOp, ...]") -> None:
+        """Some of these steps with cache volumes may run."""
+        with self._lock:
+            use = self._made_volume_use()
+        use.foresee(ops)
+
     def expect(self, op: "ExecOp") -> None:
         """A step with cache volumes will run, as soon as what it stands on is there."""
         with self._lock:

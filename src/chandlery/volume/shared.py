@@ -68,9 +68,10 @@ class PullReport:
     warnings: "tuple[Problem, ...]" = ()
 
 
-def pull(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> PullReport:
-    """Merge the remotes' heads into the volume's. Raises ChandleryError, OSError, ValueError; then nothing has changed."""
-    looks = _look(store, remotes, key)
+def pull(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey, *, looks: tuple[Look, ...] | None = None) -> PullReport:
+    """Merge the remotes' heads into the volume's, as `looks` had them a moment ago. Raises ChandleryError, OSError, ValueError; then nothing has changed."""
+    if looks is None:
+        looks = look_at(store, remotes, key)
     warnings = tuple([warning for look in looks if look.seen is not None for warning in look.seen.warnings])
     if not any(look.seen is not None and look.seen.heads for look in looks):
         return PullReport(looks, warnings=warnings)
@@ -94,7 +95,7 @@ def _keep_notes(directory: str, looks: "Sequence[Look]") -> None:
         return
 
 
-def _look(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> tuple[Look, ...]:
+def look_at(store: "Store", remotes: "Sequence[VolumeRemote]", key: VolumeKey) -> tuple[Look, ...]:
     """List the heads of all remotes side by side, and read those that are not known to be merged."""
     before = seen_before.recall(store, key)
 

@@ -9,6 +9,7 @@ build's own scope, and is only what none of the others that were read has.
 import errno
 import threading
 import time
+from concurrent.futures import Future
 
 from chandlery.errors import AccessDenied, ChandleryError, Unavailable
 from chandlery.values import replace, value
@@ -81,6 +82,7 @@ class VolumeSharing:
         self._target = next((place for place in places if place.is_writable), None)
         self._turn = threading.Condition()
         self._pulled: dict[VolumeKey, threading.Lock] = {}
+        self._ahead: dict[VolumeKey, Future[tuple[shared.Look, ...]]] = {}
         self._reports: dict[VolumeKey, VolumeReport] = {}
         # of each volume: what other places and scopes have, what the place to publish to showed last, packs that are not what their names say
         self._elsewhere: dict[VolumeKey, VersionVector] = {}
@@ -107,6 +109,17 @@ class VolumeSharing:
             self._pull(key)
         finally:
             lock.release()
+
+    def look_ahead(self, key: VolumeKey) -> None:
+        """Read the heads for a pull that may come soon, unless that has begun; nothing is said of what goes wrong, since nobody may need it."""
+        with self._turn:
+            if key in self._pulled or key in self._ahead:
+                return
+            ahead = self._ahead[key] = Future()
+        try:
+            ahead.set_result(shared.look_at(self._store, self._remotes_of(key), key))
+        except BaseException as broken:
+            ahead.set_exception(broken)
 
     def publish_later(self, key: VolumeKey) -> None:
         """Publish what a volume has then, soon; returns at once."""
@@ -155,11 +168,13 @@ class VolumeSharing:
 
     def _pull(self, key: VolumeKey) -> None:
         self._note(key)
-        sources = [(place, scope) for place in self._places if place.name not in self._down for scope in self._scopes.reads]
+        sources = self._sources()
         if not sources:
             return
+        with self._turn:
+            ahead = self._ahead.get(key)
         try:
-            found = shared.pull(self._store, [place.remote_of(replace(key, scope=scope)) for place, scope in sources], key)
+            found = shared.pull(self._store, self._remotes_of(key), key, looks=ahead.result() if ahead is not None else None)
         except (ChandleryError, OSError, ValueError) as broken:
             self._warn("volume.not-fetched", f"cache volume {key.name} was not fetched: {broken}", code_of(broken))
             return
@@ -179,6 +194,13 @@ class VolumeSharing:
             files_linked=found.files - found.files_moved,
             bytes_linked=found.bytes_added - found.bytes_moved,
         )
+
+    def _sources(self) -> "list[tuple[VolumePlace, str]]":
+        """Places and scopes to read from."""
+        return [(place, scope) for place in self._places if place.name not in self._down for scope in self._scopes.reads]
+
+    def _remotes_of(self, key: VolumeKey) -> "list[VolumeRemote]":
+        return [place.remote_of(replace(key, scope=scope)) for place, scope in self._sources()]
 
     def _take_note(self, key: VolumeKey, place: VolumePlace, scope: str, look: "shared.Look") -> None:
         """Of one place's answer, for the summary and for what is published later."""

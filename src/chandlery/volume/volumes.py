@@ -98,6 +98,11 @@ class Volumes:
         if self._sharing is not None:
             self._sharing.pull_once(key)
 
+    def look_ahead(self, key: VolumeKey) -> None:
+        """Read what `fetch` will begin with. Raises nothing."""
+        if self._sharing is not None:
+            self._sharing.look_ahead(key)
+
     def _begin(self, key: VolumeKey) -> None:
         from chandlery.volume import forking
 
