@@ -39,13 +39,14 @@ class Clients:
 
 
 class SharedCaches:
-    """The caches of one build."""
+    """The caches of one build. `down` are those that it can't reach, and why, whoever finds out: the user is told once."""
 
     def __init__(self, settings: "Settings", store: "Store", scopes: "Scopes", request: "BuildRequest | None", clients: Clients) -> None:
         self._settings, self._store, self._scopes, self._request, self._clients = settings, store, scopes, request, clients
         self._mode = settings.environment.get("CHANDLERY_CACHE", "")
         self._places: tuple[VolumePlace, ...] | None = None
         self._remotes: tuple[StepRemote, ...] | None = None
+        self.down: dict[str, str] = {}
 
     def step_remotes(self) -> "tuple[StepRemote, ...]":
         """Where the build's steps are shared."""
@@ -82,7 +83,7 @@ class SharedCaches:
             from chandlery.volume.sharing import VolumeSharing
 
             machine = machine_name(self._settings.environment)
-            sharing = VolumeSharing(self._store, self._places, self._scopes, warn=warn, secrets=secrets, machine=machine)
+            sharing = VolumeSharing(self._store, self._places, self._scopes, warn=warn, secrets=secrets, machine=machine, down=self.down)
         return Volumes(self._store, sharing, reads=self._scopes.reads, limit=_volume_limit(self._settings, warn))
 
     def _addresses(self) -> "tuple[RemoteAddress, ...]":

@@ -39,7 +39,7 @@ class Found:
 
 class LookUps:
     """For one build. `imports` are asked first; `scopes` are read in order, in each remote. `limits`: older entries are misses. `warn(code, text)` tells
-    the user."""
+    the user. `down` are remotes that aren't used any more, and why."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class LookUps:
         limits: AgeLimits = NO_LIMITS,
         limit_s: float = LIMIT_S,
         imports: "Imports | None" = None,
+        down: dict[str, str] | None = None,
     ) -> None:
         self._imports = imports
         self._remotes = remotes
@@ -61,7 +62,7 @@ class LookUps:
         self._queue: queue.SimpleQueue[_Question] | None = None
         self._threads = 0
         self._patience_s = PATIENCE_S
-        self.down: dict[str, str] = {}
+        self.down = down if down is not None else {}
         self.replaceable: set[Digest] = set()  # keys whose entry is broken or too old: what is made in its place replaces it
 
     def start(self, wanted: "Iterable[tuple[CacheKey, Expected]]") -> None:

@@ -138,7 +138,7 @@ class _Build:
         records = RecordStore(tools.store, tools.session, limits=limits)
         sharing = Sharing(
             remotes, tools.scopes, remote, graph=graph, keys=solver.keys, fresh=solver.is_fresh, records=records, book=self._book,
-            pack=lambda layer: self._packed(unstopped, layer), limits=limits, db=tools.store.db, machine=machine_name(tools.environment),
+            pack=lambda layer: self._packed(unstopped, layer), limits=limits, db=tools.store.db, machine=machine_name(tools.environment), down=tools.down(),
             imports=caches.imports() if caches is not None else None, is_pushed=any(output.is_set("push") for output in self._outputs),
         )  # fmt: skip
         workshop = Workshop(

@@ -64,8 +64,10 @@ class Sharing:
         imports: "Imports | None" = None,
         is_pushed: bool = False,
         machine: str = "",
+        down: dict[str, str] | None = None,
     ) -> None:
         self._machine = machine
+        self._down = down if down is not None else {}
         # what others made that lies below a hit, so that nobody looked it up
         self._met: list[Digest] = []
         self._is_pushed = is_pushed
@@ -162,7 +164,7 @@ class Sharing:
         if self._look_ups is None:
             from chandlery.buildcache.look_ups import LookUps
 
-            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, limits=self._limits, imports=self._imports)
+            self._look_ups = LookUps(self._remotes, self._scopes.reads, warn=self._book.warn, limits=self._limits, imports=self._imports, down=self._down)
             wanted = []
             for vertex in sorted(self._graph.needed(), reverse=True):
                 key = self._keys[vertex]
@@ -298,6 +300,7 @@ class Sharing:
         if self._earlier is not None:
             self._earlier.finish()
         self._leave_alone_what_is_away()
+        target = self._target()
         if self._publisher is not None:
             published = self._publisher.finish(timeout_s)
             if published.why and (marks := self._marks()) is not None:
@@ -314,6 +317,6 @@ class Sharing:
         if self._look_ups is not None or self._publisher is not None or self.layers.bytes_moved:
             for remote in self._remotes:
                 remote.stop()
-        if report.unpublished:
+        if report.unpublished and not (target is not None and target.name in self._down):
             self._book.warn("cache.unpublished", f"{len(report.unpublished)} steps were not shared: {report.why}")
         return report

@@ -42,6 +42,7 @@ class Tools:
     network: "Callable[[], NetworkPool]"
     volumes: "Callable[[Callable[[str, str, str], None], Callable[[], tuple[bytes, ...]]], Volumes]"
     remotes: "Callable[[], tuple[StepRemote, ...]]"
+    down: "Callable[[], dict[str, str]]"
     imports: "Callable[[Platform], tuple[ImportedCache, ...]]"
     scopes: Scopes
     ca_certs: "Callable[[str], CaCertificates | None]"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from chandlery.volume.protocol import VolumeRemote
     from chandlery.volume.remote_head import Seen
 
+    Looked = tuple[list[tuple["VolumePlace", str]], tuple[shared.Look, ...]]
+
 
 @value
 class VolumePlace:
@@ -63,7 +65,7 @@ class VolumeReport:
 
 class VolumeSharing:
     """For one build. A volume's key here has the scope that the build writes. `secrets` gives the values lent to steps so far; `machine` is what others are
-    told that this one is called."""
+    told that this one is called. `down` are places that can't be reached, and why, as whoever uses them finds out: told once, and not waited for again."""
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class VolumeSharing:
         warn: "Callable[[str, str, str], None]",
         secrets: "Callable[[], tuple[bytes, ...]]" = tuple,
         machine: str = "",
+        down: dict[str, str] | None = None,
     ) -> None:
         self._machine = machine
         self._write_reads: Callable[[], object] = tuple
@@ -82,14 +85,14 @@ class VolumeSharing:
         self._target = next((place for place in places if place.is_writable), None)
         self._turn = threading.Condition()
         self._pulled: dict[VolumeKey, threading.Lock] = {}
-        self._ahead: dict[VolumeKey, Future[tuple[shared.Look, ...]]] = {}
+        self._ahead: dict[VolumeKey, Future[Looked]] = {}
         self._reports: dict[VolumeKey, VolumeReport] = {}
         # of each volume: what other places and scopes have, what the place to publish to showed last, packs that are not what their names say
         self._elsewhere: dict[VolumeKey, VersionVector] = {}
         self._seen: dict[VolumeKey, Seen] = {}
         self._broken: dict[VolumeKey, set[Digest]] = {}
-        # places that can't be reached, and why: told once, and not waited for again
-        self._down: dict[str, str] = {}
+        self._down = down if down is not None else {}
+        self._untaken: dict[str, str] = {}
         # what is to be published, and whether only to tell what was read
         self._waiting: list[tuple[VolumeKey, bool]] = []
         self._running: tuple[VolumeKey, bool] | None = None
@@ -117,7 +120,7 @@ class VolumeSharing:
                 return
             ahead = self._ahead[key] = Future()
         try:
-            ahead.set_result(shared.look_at(self._store, self._remotes_of(key), key))
+            ahead.set_result(self._look(key))
         except BaseException as broken:
             ahead.set_exception(broken)
 
@@ -168,13 +171,13 @@ class VolumeSharing:
 
     def _pull(self, key: VolumeKey) -> None:
         self._note(key)
-        sources = self._sources()
-        if not sources:
-            return
         with self._turn:
             ahead = self._ahead.get(key)
         try:
-            found = shared.pull(self._store, self._remotes_of(key), key, looks=ahead.result() if ahead is not None else None)
+            sources, looks = ahead.result() if ahead is not None else self._look(key)
+            if not sources:
+                return
+            found = shared.pull(self._store, [look.remote for look in looks], key, looks=looks)
         except (ChandleryError, OSError, ValueError) as broken:
             self._warn("volume.not-fetched", f"cache volume {key.name} was not fetched: {broken}", code_of(broken))
             return
@@ -195,12 +198,11 @@ class VolumeSharing:
             bytes_linked=found.bytes_added - found.bytes_moved,
         )
 
-    def _sources(self) -> "list[tuple[VolumePlace, str]]":
-        """Places and scopes to read from."""
-        return [(place, scope) for place in self._places if place.name not in self._down for scope in self._scopes.reads]
-
-    def _remotes_of(self, key: VolumeKey) -> "list[VolumeRemote]":
-        return [place.remote_of(replace(key, scope=scope)) for place, scope in self._sources()]
+    def _look(self, key: VolumeKey) -> "Looked":
+        """The places and scopes to read from, and what is there."""
+        sources = [(place, scope) for place in self._places if place.name not in self._down for scope in self._scopes.reads]
+        remotes = [place.remote_of(replace(key, scope=scope)) for place, scope in sources]
+        return sources, shared.look_at(self._store, remotes, key) if remotes else ()
 
     def _take_note(self, key: VolumeKey, place: VolumePlace, scope: str, look: "shared.Look") -> None:
         """Of one place's answer, for the summary and for what is published later."""
@@ -233,8 +235,8 @@ class VolumeSharing:
         target = self._target
         if target is None:
             return
-        if target.name in self._down:
-            self._note(key, not_published=self._down[target.name])
+        if (why := self._untaken.get(target.name) or self._down.get(target.name)) is not None:
+            self._note(key, not_published=why)
             return
         try:
             done = self._show(target, key, is_reason=False)
@@ -243,7 +245,7 @@ class VolumeSharing:
                 self._only_read(target, key, broken)
                 return
             if isinstance(broken, Unavailable):
-                self._down[target.name] = str(broken)
+                self._untaken[target.name] = str(broken)
             self._note(key, not_published=str(broken))
             self._warn("volume.not-published", f"what this build added to cache volume {key.name} was not published: {broken}", code_of(broken))
             return
@@ -284,7 +286,7 @@ class VolumeSharing:
     def _tell(self, key: VolumeKey) -> None:
         """Statistics: what goes wrong is silent, and tried again tomorrow."""
         target = self._target
-        if target is None or target.name in self._down:
+        if target is None or target.name in self._down or target.name in self._untaken:
             return
         told: Told | None = None
         try:
