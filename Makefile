@@ -5,8 +5,8 @@
 #   make test-faults  the long versions of what tries to break caches: hundreds of kills and rounds of damage, large volumes
 #   make check    lint, types, import contracts
 #   make bench    speed against docker build; ARGS="--quick", ARGS="--rows copy-cold,push"
-#   make bench-farm  strategies on a farm of machines behind slow links; options: FARM_COMMITS=, FARM_STRATEGIES=, FARM_SCHEDULES=,
-#                 FARM_LINK=, FARM_RTT=, and FARM_DOCS=1 to write docs/bench-farm
+#   make bench-farm  strategies on a farm of machines behind slow links; options: FARM_COMMITS= or FARM_KINDS=edit:7,dependency:3,
+#                 FARM_STRATEGIES=, FARM_SCHEDULES=, FARM_LINK=, FARM_RTT=; FARM_DOCS=1 writes docs/bench-farm, of earlier runs with FARM_RESULTS="FILE ..."
 #   make clean    remove what these made in the checkout (not the store)
 
 PYTHON = .venv/bin/python

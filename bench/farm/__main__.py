@@ -1,12 +1,11 @@
 """`make bench-farm`: one Maven project's history, built by every strategy on a farm of machines behind slow links.
 
-Options are environment variables: FARM_COMMITS, FARM_STRATEGIES, FARM_SCHEDULES, FARM_LINK, FARM_RTT (milliseconds), FARM_SEED, and FARM_DOCS=1 to put the
-table and the plot into docs/bench-farm. Everything runs in namespaces of its own (network, mounts, processes), so links, daemons, relays and mounts end
-with the run, however it ends.
+Options are environment variables: FARM_COMMITS or FARM_KINDS (edit:7,dependency:3), FARM_STRATEGIES, FARM_SCHEDULES, FARM_LINK, FARM_RTT (milliseconds),
+FARM_SEED, and FARM_DOCS=1 to put the table and the plot into docs/bench-farm. FARM_RESULTS="FILE ..." shows what earlier runs recorded, together.
+Everything runs in namespaces of its own (network, mounts, processes), so links, daemons, relays and mounts end with the run, however it ends.
 """
 
 import compileall
-import json
 import os
 import shutil
 import signal
@@ -15,8 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.farm import builders, fixtures, network, options, report, run, servers, strategies
-from bench.report import RESULTS
+from bench.farm import builders, fixtures, network, options, record, report, run, servers, strategies
 
 _INSIDE = "CHANDLERY_BENCH_INSIDE"
 DOCS = Path(__file__).parents[2] / "docs" / "bench-farm"
@@ -25,6 +23,10 @@ _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "-
 
 def main() -> int:
     chosen = options.read()
+    if chosen.results:
+        recorded, chosen = record.load(chosen)
+        _show(recorded, chosen)
+        return 0
     if os.geteuid() != 0:
         sys.exit("make bench-farm needs root: it makes network namespaces and mounts")
     ground = fixtures.make()
@@ -49,14 +51,15 @@ def main() -> int:
             shutil.rmtree(work, ignore_errors=True)
         # a run that was stopped has measured something, too
         if built:
-            _save(built)
-            report.show(built, chosen)
-    if chosen.keep:
-        _document(built, chosen)
+            record.save(built, chosen)
+            _show(built, chosen)
     return 1 if any(item.failure for item in built) else 0
 
 
-def _document(built: list[run.Built], chosen: options.Options) -> None:
+def _show(built: list[run.Built], chosen: options.Options) -> None:
+    report.show(built, chosen)
+    if not chosen.keep:
+        return
     from bench.farm import plot
 
     DOCS.mkdir(exist_ok=True)
@@ -64,13 +67,6 @@ def _document(built: list[run.Built], chosen: options.Options) -> None:
     (DOCS / "table.md").write_text(report.markdown(built, chosen, machine))
     plot.draw(report.rows(built, chosen), DOCS)
     print(f"written to {DOCS.relative_to(Path.cwd())}: table.md, plot.png, plot.svg")
-
-
-def _save(built: list[run.Built]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"farm-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps([item._asdict() for item in built], indent=1) + "\n")
-    print(f"written to {path.relative_to(Path.cwd())}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Every commit changes the line that the service answers with, which is how a resu
 """
 
 import random
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,8 @@ class Commit(NamedTuple):
 # a short run must have met each kind that the bars speak of
 _OPENING = (Kind.FIRST, Kind.EDIT, Kind.DEPENDENCY, Kind.EDIT, Kind.SNAPSHOT)
 _DEPENDENCIES = ("org.apache.pdfbox:pdfbox:3.0.3", "com.google.zxing:javase:3.5.3", "org.apache.commons:commons-csv:1.12.0")
+AT_MOST = {Kind.DEPENDENCY: len(_DEPENDENCIES), Kind.MODULE: 1, Kind.SNAPSHOT: 20}
+"""How often the project can change in such a way."""
 _MODULE_POM = "audit/pom.xml"
 _MODULE_CLASS = "audit/src/main/java/harbour/audit/Ledger.java"
 _MODULE_SOURCE = """package harbour.audit;
@@ -47,14 +50,19 @@ public final class Ledger {
 """
 
 
-def history(seed: int = 1, commits: int = COMMITS) -> tuple[Commit, ...]:
-    """`commits` of them, the first included: three add a dependency, one moves the SNAPSHOT, one adds a module, the others change one line alone."""
+def history(seed: int = 1, commits: int = COMMITS, kinds: Mapping[Kind, int] | None = None) -> tuple[Commit, ...]:
+    """`commits` of them, the first included: three add a dependency, one moves the SNAPSHOT, one adds a module, the others change one line alone.
+    With `kinds`: the first, and so many of each in an order drawn by `seed`."""
+    if kinds:
+        drawn = [kind for kind, count in sorted(kinds.items()) for _ in range(count)]
+        random.Random(seed).shuffle(drawn)
+        return tuple(Commit(number, kind) for number, kind in enumerate((Kind.FIRST, *drawn)))
     rest = [Kind.DEPENDENCY, Kind.DEPENDENCY, Kind.MODULE]
     rest += [Kind.EDIT] * (COMMITS - len(_OPENING) - len(rest))
     random.Random(seed).shuffle(rest)
-    kinds = (*_OPENING, *rest)
-    kinds += (Kind.EDIT,) * (commits - len(kinds))
-    return tuple(Commit(number, kind) for number, kind in enumerate(kinds[:commits]))
+    whole = (*_OPENING, *rest)
+    whole += (Kind.EDIT,) * (commits - len(whole))
+    return tuple(Commit(number, kind) for number, kind in enumerate(whole[:commits]))
 
 
 def moves(commits: tuple[Commit, ...], upto: int) -> int:

@@ -1,4 +1,7 @@
-"""The plot: seconds above the floor, one bar for each strategy, with its interval; a panel for each schedule. The only module that needs matplotlib."""
+"""The plot: for each schedule and kind of commit, a bar for each strategy: seconds above the floor with their interval, and bytes moved.
+
+The only module that needs matplotlib.
+"""
 
 from pathlib import Path
 
@@ -6,34 +9,70 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 
-from bench.farm.report import OURS, Row
+from bench.farm import strategies
+from bench.farm.history import Kind
+from bench.farm.report import CHANGES, OURS, Row
 from bench.farm.run import FLOOR
-from bench.farm.statistics import Estimate
 
-_COLOURS = {"edit": "#2a6f97", "dependency": "#e09f3e"}
+_MACHINES = {"fresh": "fresh machine", "random": "one of three machines"}
+_OURS_COLOUR, _PEER_COLOUR, _OTHER_COLOUR = "#e07b39", "#2a6f97", "#9db4c0"
+_INCHES_A_BAR = 0.27
 
 
 def draw(rows: list[Row], directory: Path) -> list[Path]:
-    schedules = list(dict.fromkeys(row.schedule for row in rows))
-    figure, panels = pyplot.subplots(1, len(schedules), figsize=(1 + 5 * len(schedules), 5), sharey=True, squeeze=False)
-    for panel, schedule in zip(panels[0], schedules, strict=True):
-        here = [row for row in rows if row.schedule == schedule and row.strategy != FLOOR]
-        for offset, (what, colour) in enumerate(_COLOURS.items()):
-            for place, row in enumerate(here):
-                found: Estimate | None = row.edit_above_s if what == "edit" else row.dependency_above_s
-                if found is not None:
-                    spread = [[max(0.0, found.median - found.low)], [max(0.0, found.high - found.median)]]
-                    panel.bar(place + (offset - 0.5) * 0.4, found.median, 0.38, color=colour, yerr=spread, capsize=3, label=what if place == 0 else None)
-        panel.set_title(f"{schedule} machine")
-        panel.set_xticks(range(len(here)), [row.strategy for row in here], rotation=30, ha="right")
-        for label in panel.get_xticklabels():
-            label.set_fontweight("bold" if label.get_text() == OURS else "normal")
-    panels[0][0].set_ylabel("seconds above the floor, median and 95 % interval")
-    panels[0][0].legend()
-    figure.tight_layout()
+    groups: dict[tuple[str, Kind], list[Row]] = {}
+    for row in rows:
+        if row.strategy != FLOOR and row.above_s is not None and row.change in (Kind.EDIT, Kind.DEPENDENCY):
+            groups.setdefault((row.schedule, row.change), []).append(row)
+    if not groups:
+        return []
+    heights = [len(group) * _INCHES_A_BAR + 0.9 for group in groups.values()]
+    figure, panels = pyplot.subplots(
+        len(groups), 2, figsize=(13, sum(heights) + 0.6), squeeze=False, gridspec_kw={"height_ratios": heights, "width_ratios": [3, 2]}, layout="constrained"
+    )
+    for (left, right), ((schedule, change), group) in zip(panels, groups.items(), strict=True):
+        ordered = sorted(group, key=_seconds, reverse=True)
+        _seconds_panel(left, ordered, f"{_MACHINES[schedule]}, {CHANGES[change]}")
+        _bytes_panel(right, ordered)
+    figure.suptitle("Left: seconds above the floor (median, 95 % interval). Right: MB over the machine's link (median).", fontsize=10)
     directory.mkdir(parents=True, exist_ok=True)
     made = [directory / "plot.png", directory / "plot.svg"]
     for path in made:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=110)
+    pyplot.close(figure)
     return made
+
+
+def _seconds_panel(panel: Axes, ordered: list[Row], title: str) -> None:
+    estimates = [row.above_s for row in ordered if row.above_s is not None]
+    values = [found.median for found in estimates]
+    spread = [[max(0.0, found.median - found.low) for found in estimates], [max(0.0, found.high - found.median) for found in estimates]]
+    panel.barh(range(len(ordered)), values, color=_colours(ordered), xerr=spread, error_kw={"capsize": 2.5, "elinewidth": 1})
+    for place, found in enumerate(estimates):
+        panel.annotate(f"{found.median:.1f}", (max(found.high, 0.0), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
+    panel.set_yticks(range(len(ordered)), [strategies.titles().get(row.strategy, row.strategy) for row in ordered], fontsize=8)
+    for label, row in zip(panel.get_yticklabels(), ordered, strict=True):
+        label.set_fontweight("bold" if row.strategy == OURS else "normal")
+    panel.set_title(title, fontsize=10, loc="left")
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.margins(x=0.1)
+
+
+def _bytes_panel(panel: Axes, ordered: list[Row]) -> None:
+    values = [row.moved_bytes / 1e6 for row in ordered]
+    panel.barh(range(len(ordered)), values, color=_colours(ordered))
+    for place, value in enumerate(values):
+        panel.annotate(f"{value:.0f}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+    panel.set_yticks([])
+    panel.set_title("MB moved", fontsize=10, loc="left")
+    panel.margins(x=0.12)
+
+
+def _colours(ordered: list[Row]) -> list[str]:
+    return [_OURS_COLOUR if row.strategy == OURS else _PEER_COLOUR if row.strategy.startswith("bk-") else _OTHER_COLOUR for row in ordered]
+
+
+def _seconds(row: Row) -> float:
+    return row.above_s.median if row.above_s else 0.0

@@ -1,152 +1,166 @@
-"""What a run says: one row for each schedule and strategy, and the bars beside them."""
+"""What a run says: one row for each schedule, kind of commit and strategy, and the bars beside them."""
 
 import statistics
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from bench.farm import strategies
 from bench.farm.history import Kind
 from bench.farm.options import Options
 from bench.farm.run import FLOOR, Built
 from bench.farm.statistics import Estimate, estimate
 
 OURS = "ours"
-_HEAD = ("schedule", "strategy", "first build, s", "edit, s", "edit, above floor", "dependency, above floor", "all published, above floor",
-         "MB moved: edit", "dependency", "MB stored", "right")  # fmt: skip
-_EDITS = (Kind.EDIT, Kind.SNAPSHOT, Kind.MODULE)
-"""What changes a line and no dependency (a new module has none of its own)."""
-
-
+CHANGES = {
+    Kind.EDIT: "one Java line edited",
+    Kind.DEPENDENCY: "a dependency added",
+    Kind.SNAPSHOT: "a SNAPSHOT moved",
+    Kind.MODULE: "a module added",
+    Kind.FIRST: "first build of all",
+}
+_MACHINES = {"fresh": "Fresh machine", "random": "One of three machines"}
+_HEAD = ("way", "builds", "rebuild, s", "above the floor, s", "all published, above the floor, s", "MB moved", "MB stored", "right")
 _NOTE = """Medians, with 95 % bootstrap intervals where there are several builds. The floor is the same command in the base image's root file system with a hot
-local repository and no builder; in the columns "above the floor" it includes the push of the new layer at link speed.
+local repository and no builder; "above the floor" is the median of the differences of each build from its own commit's floor, the push of the new layer at link
+speed included. "MB moved" is what crossed the machine's link, both ways, until all was published; "MB stored" what the registry held in the end beside the base
+image. Where a way's cache is written by a build of its own (cache image), that runs after each build that changed a pom.xml, and counts as published then.
 `make bench-farm FARM_DOCS=1` writes this."""
 
 
 class Row(NamedTuple):
     schedule: str
+    change: Kind
     strategy: str
-    first_s: float
-    edit_s: Estimate | None
-    edit_above_s: Estimate | None
-    dependency_above_s: Estimate | None
-    published_above_s: Estimate | None
-    edit_bytes: float
-    dependency_bytes: float
-    stored_bytes: int
-    right: int
     builds: int
+    right: int
+    rebuild_s: Estimate | None
+    above_s: Estimate | None
+    """Seconds above the floor, paired by commit."""
+    cached_above_s: Estimate | None
+    """The same, of machines that had all the commit needs."""
+    published_above_s: Estimate | None
+    moved_bytes: float
+    stored_bytes: int
 
 
 class Floors:
     """For each build of a commit what it would have taken without a builder: the same command, and the new layer at link speed."""
 
     def __init__(self, built: list[Built], link_bytes_s: float) -> None:
-        self._seconds = {(item.schedule, item.commit): item.returned_s for item in built if item.strategy == FLOOR}
-        layers: dict[tuple[str, int], list[int]] = {}
+        self._seconds = {_commit(item): item.returned_s for item in built if item.strategy == FLOOR}
+        layers: dict[tuple[str, str, int], list[int]] = {}
         for item in built:
             if item.layer_bytes:
-                layers.setdefault((item.schedule, item.commit), []).append(item.layer_bytes)
+                layers.setdefault(_commit(item), []).append(item.layer_bytes)
         self._push = {key: min(sizes) / link_bytes_s for key, sizes in layers.items()}
 
     def of(self, item: Built) -> float:
-        key = (item.schedule, item.commit)
-        return self._seconds[key] + self._push.get(key, 0.0)
+        return self._seconds[_commit(item)] + self._push.get(_commit(item), 0.0)
+
+
+def _commit(item: Built) -> tuple[str, str, int]:
+    return (item.run, item.schedule, item.commit)
 
 
 def rows(built: list[Built], options: Options) -> list[Row]:
     floors = Floors(built, options.link_bytes_s)
-    found = []
-    for schedule in dict.fromkeys(item.schedule for item in built):
-        for strategy in dict.fromkeys(sorted((item.strategy for item in built if item.schedule == schedule), key=_order)):
-            mine = [item for item in built if (item.schedule, item.strategy) == (schedule, strategy)]
-            found.append(_row(schedule, strategy, mine, floors))
-    return found
+    groups: dict[tuple[str, Kind, str], list[Built]] = {}
+    for item in built:
+        groups.setdefault((item.schedule, Kind(item.kind), item.strategy), []).append(item)
+    schedules, changes = list(_MACHINES), list(CHANGES)
+    ordered = sorted(groups, key=lambda key: (schedules.index(key[0]), changes.index(key[1]), _order(key[2])))
+    return [_row(*key, groups[key], floors) for key in ordered]
 
 
-def _row(schedule: str, strategy: str, mine: list[Built], floors: Floors) -> Row:
+def _row(schedule: str, change: Kind, strategy: str, mine: list[Built], floors: Floors) -> Row:
     done = [item for item in mine if not item.failure]
-    edits = [item for item in done if item.kind in _EDITS and item.commit]
-    additions = [item for item in done if item.kind == Kind.DEPENDENCY]
+
+    def above(item: Built) -> float:
+        return item.returned_s - floors.of(item)
+
     return Row(
         schedule,
+        change,
         strategy,
-        next((item.returned_s for item in done if item.commit == 0), 0.0),
-        _estimate(edits, lambda item: item.returned_s),
-        _estimate(edits, lambda item: item.returned_s - floors.of(item)),
-        _estimate(additions, lambda item: item.returned_s - floors.of(item)),
-        _estimate([*edits, *additions], lambda item: item.published_s - floors.of(item)),
-        _median(item.bytes_moved for item in edits),
-        _median(item.bytes_moved for item in additions),
-        max((item.bytes_stored for item in done), default=0),
-        sum(item.is_right for item in mine),
         len(mine),
+        sum(item.is_right for item in mine),
+        _estimate(done, lambda item: item.returned_s),
+        _estimate(done, above),
+        _estimate([item for item in done if item.has_cache], above),
+        _estimate(done, lambda item: item.published_s - floors.of(item)),
+        _median(item.bytes_moved for item in done),
+        max((item.bytes_stored for item in done), default=0),
     )
 
 
-def table(found: list[Row]) -> list[tuple[str, ...]]:
-    lines: list[tuple[str, ...]] = [_HEAD]
+def sections(found: list[Row]) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """A title and a table's lines for each schedule and kind of commit."""
+    grouped: dict[str, list[tuple[str, ...]]] = {}
     for row in found:
-        times = [_text(item) for item in (row.edit_s, row.edit_above_s, row.dependency_above_s, row.published_above_s)]
-        if row.strategy == FLOOR:
-            times[1:] = ["", "", ""]
-            lines.append((row.schedule, row.strategy, f"{row.first_s:.1f}", *times, "", "", "", ""))
-            continue
-        sizes = [f"{size / 1e6:.0f}" for size in (row.edit_bytes, row.dependency_bytes, row.stored_bytes)]
-        lines.append((row.schedule, row.strategy, f"{row.first_s:.1f}", *times, *sizes, f"{row.right}/{row.builds}"))
-    return lines
+        grouped.setdefault(f"{_MACHINES[row.schedule]}: {CHANGES[row.change]}", [_HEAD]).append(_cells(row))
+    return list(grouped.items())
 
 
-def bars(found: list[Row]) -> list[str]:
-    """Ours against the best way of a peer's in the same run, a sentence each."""
+def _cells(row: Row) -> tuple[str, ...]:
+    title = strategies.titles().get(row.strategy, row.strategy)
+    if row.strategy == FLOOR:
+        return (title, str(row.builds), _text(row.rebuild_s), "", "", "", "", "")
+    times = [_text(item) for item in (row.rebuild_s, row.above_s, row.published_above_s)]
+    return (title, str(row.builds), *times, f"{row.moved_bytes / 1e6:.0f}", f"{row.stored_bytes / 1e6:.0f}", f"{row.right}/{row.builds}")
+
+
+def bars(found: list[Row], link_bytes_s: float) -> list[str]:
+    """Ours against the best way of a peer's in the same run, a sentence each; and of machines that have the cache, the paired difference from the floor."""
     said = []
-    for schedule in dict.fromkeys(row.schedule for row in found):
-        here = {row.strategy: row for row in found if row.schedule == schedule}
-        ours = here.get(OURS)
-        peers = [row for name, row in here.items() if name.startswith("bk-")]
-        if ours is None:
+    for row in found:
+        if row.strategy != OURS or row.above_s is None:
             continue
-        for what, pick, bar in (("edit", _edit_above, 0.35), ("dependency", _dependency_above, 0.4)):
-            mine = pick(ours)
-            theirs = min(((pick(row), row.strategy) for row in peers if pick(row) is not None), default=(None, ""), key=lambda pair: pair[0] or 0.0)
-            if mine is None:
-                continue
-            text = f"{schedule}, {what}: ours {mine:.1f} s above the floor"
-            if theirs[0]:
-                text += f", the best peer ({theirs[1]}) {theirs[0]:.1f} s: {mine / theirs[0]:.2f}x" + (f" (bar {bar}x)" if schedule == "fresh" else "")
-            said.append(text)
+        where = f"{_MACHINES[row.schedule]}, {CHANGES[row.change]}"
+        if row.cached_above_s is not None and row.change is Kind.EDIT:
+            pairs = f"{row.cached_above_s.count} pair{'s' * (row.cached_above_s.count > 1)}"
+            said.append(f"{where}, all it needs there already: ours {row.cached_above_s.text(2)} s above the floor with the push, {pairs} (bar 0.5 s)")
+        if row.schedule == "random" or row.change not in (Kind.EDIT, Kind.DEPENDENCY):
+            continue
+        link = f"its {row.moved_bytes / 1e6:.0f} MB take {row.moved_bytes / link_bytes_s:.1f} s at link speed"
+        said.append(f"{where}: ours {row.above_s.median:.1f} s above the floor, {link}" + _against_peers(row, found))
     return said
+
+
+def _against_peers(ours: Row, found: list[Row]) -> str:
+    same = [row for row in found if (row.schedule, row.change) == (ours.schedule, ours.change) and row.strategy.startswith("bk-")]
+    peers = [(row.above_s.median, row.strategy) for row in same if row.above_s is not None]
+    if not peers or ours.above_s is None:
+        return ""
+    seconds, name = min(peers)
+    bar = {Kind.EDIT: " (bar 0.35x)", Kind.DEPENDENCY: " (bar 0.4x)"}[ours.change] if ours.schedule == "fresh" else ""
+    return f"; the best peer ({name}) {seconds:.1f} s: {ours.above_s.median / seconds:.2f}x{bar}"
 
 
 def show(built: list[Built], options: Options) -> None:
     found = rows(built, options)
-    lines = table(found)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+    for title, lines in sections(found):
+        widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+        print(f"\n{title}")
+        for line in lines:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     print()
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print()
-    for text in bars(found):
+    for text in bars(found, options.link_bytes_s):
         print(text)
 
 
 def markdown(built: list[Built], options: Options, machine: str) -> str:
     found = rows(built, options)
-    lines = table(found)
-    text = ["# The farm, measured", "", f"Link {options.link}, round trip {options.rtt_s * 1000:g} ms, {options.commits} commits. {machine}", ""]
-    text += [f"| {' | '.join(lines[0])} |", "|" + "---|" * len(_HEAD), *[f"| {' | '.join(line)} |" for line in lines[1:]], ""]
-    text += [*[f"* {said}" for said in bars(found)], "", _NOTE]
-    return "\n".join(text) + "\n"
+    commits = len({_commit(item) for item in built})
+    text = ["# The farm, measured", "", f"Link {options.link}, round trip {options.rtt_s * 1000:g} ms, {commits} commits. {machine}", ""]
+    text += ["![Seconds above the floor and bytes moved](plot.png)", "", *[f"* {said}" for said in bars(found, options.link_bytes_s)], ""]
+    for title, lines in sections(found):
+        text += [f"## {title}", "", f"| {' | '.join(lines[0])} |", "|" + "---|" * len(_HEAD), *[f"| {' | '.join(line)} |" for line in lines[1:]], ""]
+    return "\n".join([*text, _NOTE]) + "\n"
 
 
-def _edit_above(row: Row) -> float | None:
-    return row.edit_above_s.median if row.edit_above_s else None
-
-
-def _dependency_above(row: Row) -> float | None:
-    return row.dependency_above_s.median if row.dependency_above_s else None
-
-
-def _order(strategy: str) -> tuple[int, str]:
-    return ((FLOOR, OURS).index(strategy) if strategy in (FLOOR, OURS) else 2, strategy)
+def _order(strategy: str) -> tuple[int, int]:
+    known = strategies.known()
+    return ((FLOOR, OURS).index(strategy) if strategy in (FLOOR, OURS) else 2, known.index(strategy) if strategy in known else 0)
 
 
 def _estimate(items: list[Built], value: Callable[[Built], float]) -> Estimate | None:

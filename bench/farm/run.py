@@ -18,6 +18,7 @@ from bench.farm.strategies import Job, Strategy
 
 FLOOR = "floor"
 _LONG_LIVED = 3
+_CHANGE_DEPENDENCIES = (history.Kind.FIRST, history.Kind.DEPENDENCY, history.Kind.SNAPSHOT)
 
 
 class Built(NamedTuple):
@@ -34,6 +35,10 @@ class Built(NamedTuple):
     layer_bytes: int
     is_right: bool
     failure: str = ""
+    has_cache: bool = False
+    """The machine had built by this strategy since dependencies last changed: it lacks nothing that the commit needs."""
+    run: str = ""
+    """Tells runs apart whose results are shown together."""
 
 
 class Farm:
@@ -46,8 +51,8 @@ class Farm:
         self._ground = ground
         self._work = work
         self._disk = work / "disk"
-        self._commits = history.history(options.seed, options.commits)
-        self._numbers = iter(range(1, 250))
+        self._commits = history.history(options.seed, options.commits, options.kinds)
+        self._built_last: dict[tuple[str, int], int] = {}
         self._base = set(servers.blobs.of("base"))
         self._machines: dict[int, network.Machine] = {}
         self.built = built
@@ -80,6 +85,7 @@ class Farm:
                 built = self._floor(schedule, commit, context) if strategy is None else self._build(schedule, strategy, commit, context, place)
                 self.built.append(built)
                 print(_line(built), flush=True)
+            self._built_last[schedule, place] = commit.number
 
     def _floor(self, schedule: str, commit: history.Commit, context: Path) -> Built:
         scratch = self._disk / "floor"
@@ -107,7 +113,23 @@ class Farm:
                 moved = machine.bytes_moved() - before
         stored = sum(size for digest, size in self._servers.blobs.of(path).items() if digest not in self._base)
         is_right = answer.motto and answer.signals == company.signals_text(moves)
-        return Built(schedule, strategy.name, commit.number, commit.kind, *times, moved, stored, answer.layer_bytes, is_right)
+        return Built(
+            schedule,
+            strategy.name,
+            commit.number,
+            commit.kind,
+            *times,
+            moved,
+            stored,
+            answer.layer_bytes,
+            is_right,
+            "",
+            self._has_cache(schedule, commit, place),
+        )
+
+    def _has_cache(self, schedule: str, commit: history.Commit, place: int) -> bool:
+        changed = max((other.number for other in self._commits[: commit.number + 1] if other.kind in _CHANGE_DEPENDENCIES), default=0)
+        return place != 0 and self._built_last.get((schedule, place), -1) >= changed
 
     @contextlib.contextmanager
     def _store(self, schedule: str, strategy: Strategy, place: int) -> Iterator[Path]:

@@ -180,6 +180,10 @@ OURS: tuple[type[Script], ...] = (Volumes, MultiStage)
 PEERS: tuple[type[Peer], ...] = (PeerCacheMount, PeerSplit, PeerInline, PeerCopy, PeerBind)
 
 
+def titles() -> dict[str, str]:
+    return {kind.name: kind.title for kind in (*OURS, *PEERS)}
+
+
 def known() -> list[str]:
     return [kind.name for kind in (*OURS, *PEERS)]
 

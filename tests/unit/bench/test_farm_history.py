@@ -25,6 +25,13 @@ def test_a_short_history_begins_as_the_long_one_and_meets_each_kind_with_a_bar()
     assert {Kind.EDIT, Kind.DEPENDENCY, Kind.SNAPSHOT} <= {commit.kind for commit in short}
 
 
+def test_a_history_of_chosen_kinds_has_those_and_the_first() -> None:
+    commits = history.history(1, kinds={Kind.EDIT: 7, Kind.DEPENDENCY: 3})
+    assert commits[0].kind is Kind.FIRST
+    assert Counter(commit.kind for commit in commits[1:]) == {Kind.EDIT: 7, Kind.DEPENDENCY: 3}
+    assert [commit.number for commit in commits] == list(range(11))
+
+
 def test_an_edit_changes_one_line_of_one_file() -> None:
     commits = history.history()
     edit = next(commit for commit in commits if commit.kind is Kind.EDIT)
