@@ -6,6 +6,7 @@ reads only.
 """
 
 import time
+from functools import partial
 
 from chandlery.buildcache.entry import MAX_BYTES, Entry, SharedLayer, encode
 from chandlery.buildcache.record import LayerSource, StepRecord
@@ -17,12 +18,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import queue
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Protocol, TypeVar
 
     from chandlery.buildcache.remote import StepRemote
     from chandlery.oci.descriptor import Descriptor
     from chandlery.registry.upload import Readable
     from chandlery.snapshot.state import LayerRef
+
+    T = TypeVar("T")
 
     class Layers(Protocol):
         """Where layers come from, as blobs."""
@@ -206,7 +209,8 @@ class Publisher:
     def _share(self, offer: Offer) -> None:
         record = offer.record
         items = (record, *offer.by_content)
-        missing = items if offer.replaces else [item for item in items if not self._remote.has(self._scope, item.key)]
+        there = [False] * len(items) if offer.replaces else _side_by_side([partial(self._remote.has, self._scope, item.key) for item in items])
+        missing = [item for item, is_there in zip(items, there, strict=True) if not is_there]
         with self._changed:
             self._has_answered = True
             self._changed.notify_all()
@@ -218,14 +222,16 @@ class Publisher:
             record.key, self._scope, record.document, record.op_digest, layers, record.name, offer.base.reference, offer.base.digest,
             record.created_at_s, record.duration_s, record.size_bytes, record.observed, self._writer,
         )  # fmt: skip
-        for item in missing:
-            named = replace(entry, key=item.key, document=item.document, observed=item.observed)
-            raw = encode(named)
-            if len(raw) <= MAX_BYTES:
-                self._remote.put_entry(self._scope, named, raw, replaces=offer.replaces)
+        named = [replace(entry, key=item.key, document=item.document, observed=item.observed) for item in missing]
+        _side_by_side([partial(self._put, entry, offer) for entry in named])
         self._note(tuple(item.key for item in items))
         with self._changed:
             self._done += 1
+
+    def _put(self, entry: Entry, offer: Offer) -> None:
+        raw = encode(entry)
+        if len(raw) <= MAX_BYTES:
+            self._remote.put_entry(self._scope, entry, raw, replaces=offer.replaces)
 
     def _layer(self, layer: "LayerRef", offer: Offer, *, is_base: bool) -> SharedLayer:
         if is_base:
@@ -250,3 +256,13 @@ class Publisher:
             self._there.add(blob.digest)
         with self._changed:
             self._bytes += moved
+
+
+def _side_by_side(requests: "list[Callable[[], T]]") -> "list[T]":
+    """What each gives; a record has a key or two, and each request is a round trip. Raises what the first of them raises."""
+    if len(requests) == 1:
+        return [requests[0]()]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return [done.result() for done in [pool.submit(request) for request in requests]]

@@ -81,10 +81,11 @@ class RegistryRemote:
         pushed_to: tuple[tuple[str, str], ...] = (),
     ) -> int:
         reference, client = self._address.reference(scope), self._client("moving")
-        if not is_damaged and client.has_blob(reference, blob.digest):
+        source = next((repository for registry, repository in pushed_to if registry == reference.registry), "")
+        # a mount of what was just pushed is one request, whether it is there or not
+        if not is_damaged and not source and client.has_blob(reference, blob.digest):
             return 0
-        source = self._address.reference(from_scope).repository if from_scope else ""
-        source = source or next((repository for registry, repository in pushed_to if registry == reference.registry), "")
+        source = source or (self._address.reference(from_scope).repository if from_scope else "")
         begun = client.begin_upload(reference, mount=(blob.digest, source) if source not in ("", reference.repository) else None)
         if not begun.location:
             return 0
