@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from bench.farm import history, strategies
 
-SCHEDULES = ("fresh", "random")
+AGED = "aged"
+"""A fresh machine, too, and a cache volume that many others have written to; for cache volumes only."""
+SCHEDULES = ("fresh", "random", AGED)
+_DEFAULT_SCHEDULES = ("fresh", "random")
 _DEFAULT_STRATEGIES = ("ours", "bk-mount", "bk-split", "bk-copy")
 
 
@@ -39,7 +42,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Options:
         commits=int(get("FARM_COMMITS", "7")),
         kinds=_kinds(get("FARM_KINDS", "")),
         strategies=_names("FARM_STRATEGIES", get("FARM_STRATEGIES", ""), _DEFAULT_STRATEGIES, strategies.known()),
-        schedules=_names("FARM_SCHEDULES", get("FARM_SCHEDULES", ""), SCHEDULES, SCHEDULES),
+        schedules=_names("FARM_SCHEDULES", get("FARM_SCHEDULES", ""), _DEFAULT_SCHEDULES, SCHEDULES),
         link=get("FARM_LINK", "1gbit"),
         rtt_s=float(get("FARM_RTT", "10")) / 1000,
         seed=int(get("FARM_SEED", "1")),

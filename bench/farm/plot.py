@@ -16,7 +16,7 @@ from bench.farm.history import Kind
 from bench.farm.report import CHANGES, OURS, Row
 from bench.farm.run import FLOOR
 
-_MACHINES = {"fresh": "fresh machine", "random": "one of three machines"}
+_MACHINES = {"fresh": "fresh machine", "random": "one of three machines", "aged": "fresh machine, aged volume"}
 _OURS_COLOUR, _PEER_COLOUR, _OTHER_COLOUR = "#e07b39", "#2a6f97", "#9db4c0"
 _INCHES_A_BAR = 0.27
 

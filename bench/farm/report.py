@@ -18,7 +18,7 @@ CHANGES = {
     Kind.MODULE: "a module added",
     Kind.FIRST: "first build of all",
 }
-_MACHINES = {"fresh": "Fresh machine", "random": "One of three machines"}
+_MACHINES = {"fresh": "Fresh machine", "random": "One of three machines", "aged": "Fresh machine, aged volume"}
 _HEAD = ("way", "builds", "rebuild, s", "above the floor, s", "all published, above the floor, s", "MB moved", "MB stored", "right")
 _NOTE = """Medians, with 95 % bootstrap intervals where there are several builds. The floor is the same command in the base image's root file system with a hot
 local repository and no builder; "above the floor" is the median of the differences of each build from its own commit's floor, the push of the new layer at link
@@ -54,6 +54,9 @@ class Floors:
                 layers.setdefault(_commit(item), []).append(item.layer_bytes)
         self._push = {key: min(sizes) / link_bytes_s for key, sizes in layers.items()}
 
+    def has(self, item: Built) -> bool:
+        return _commit(item) in self._seconds
+
     def of(self, item: Built) -> float:
         return self._seconds[_commit(item)] + self._push.get(_commit(item), 0.0)
 
@@ -65,7 +68,8 @@ def _commit(item: Built) -> tuple[str, str, int]:
 def rows(built: list[Built], options: Options) -> list[Row]:
     floors = Floors(built, options.link_bytes_s)
     groups: dict[tuple[str, Kind, str], list[Built]] = {}
-    for item in built:
+    # a run that was stopped may have come to no floor of its last commit
+    for item in filter(floors.has, built):
         groups.setdefault((item.schedule, Kind(item.kind), item.strategy), []).append(item)
     schedules, changes = list(_MACHINES), list(CHANGES)
     ordered = sorted(groups, key=lambda key: (schedules.index(key[0]), changes.index(key[1]), _order(key[2])))

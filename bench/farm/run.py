@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import process
-from bench.farm import addresses, company, floor, history, network, results
+from bench.farm import addresses, aged, company, floor, history, network, results, servers
 from bench.farm.builders import Builder
 from bench.farm.fixtures import Ground
-from bench.farm.options import Options
+from bench.farm.options import AGED, Options
 from bench.farm.servers import Servers
-from bench.farm.strategies import Job, Strategy
+from bench.farm.strategies import Job, Strategy, Volumes
 
 FLOOR = "floor"
 _LONG_LIVED = 3
@@ -79,13 +79,24 @@ class Farm:
             context.mkdir()
             history.write(context, history.sources(self._commits, commit.number, addresses.COMPANY))
             place = 1 + order.randrange(_LONG_LIVED) if schedule == "random" else 0
-            turns: list[Strategy | None] = [None, *self._strategies]
+            turns: list[Strategy | None] = [None, *(strategy for strategy in self._strategies if schedule != AGED or isinstance(strategy, Volumes))]
             order.shuffle(turns)
             for strategy in turns:
                 built = self._floor(schedule, commit, context) if strategy is None else self._build(schedule, strategy, commit, context, place)
                 self.built.append(built)
                 print(_line(built), flush=True)
             self._built_last[schedule, place] = commit.number
+            if schedule == AGED and commit.number == 0:
+                self._age()
+
+    def _age(self) -> None:
+        """What is measured from here on finds the volume as many others left it."""
+        own = sum(path.stat().st_size for path in self._ground.warm.rglob("*") if path.is_file())
+        scratch = self._disk / "writers"
+        scratch.mkdir()
+        remote = f"registry://{servers.DIRECT_REGISTRY}/{AGED}/{Volumes.name}/cache"
+        aged.age(remote, Volumes.scope, Volumes.volume, own, scratch)
+        print(f"{AGED}: {aged.WRITERS} writers have made the volume {aged.TIMES} times as large", flush=True)
 
     def _floor(self, schedule: str, commit: history.Commit, context: Path) -> Built:
         scratch = self._disk / "floor"

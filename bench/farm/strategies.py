@@ -90,6 +90,7 @@ class Volumes(Script):
     name = "ours"
     title = "(9) cache volumes"
     directory = "9-cache-volumes"
+    scope, volume = "strategies/9", "/root/.m2"
 
 
 class MultiStage(Script):

@@ -49,6 +49,12 @@ def test_a_failed_build_counts_as_not_right_and_gives_no_seconds() -> None:
     assert (row.rebuild_s, row.right, row.builds) == (None, 0, 1)
 
 
+def test_a_commit_whose_floor_was_never_built_is_left_out() -> None:
+    runs = [built(FLOOR, 1, "edit", 5), built("ours", 1, "edit", 8), built("ours", 2, "edit", 30)]
+    (row,) = (row for row in report.rows(runs, CHOSEN) if row.strategy == "ours")
+    assert (row.builds, row.above_s and row.above_s.median) == (1, pytest.approx(2))
+
+
 def test_kinds_of_commits_have_rows_of_their_own() -> None:
     runs = [built(FLOOR, 1, "edit", 5), built(FLOOR, 2, "dependency", 5), built("ours", 1, "edit", 7), built("ours", 2, "dependency", 9)]
     found = {row.change: row.above_s for row in report.rows(runs, CHOSEN) if row.strategy == "ours"}
