@@ -8,6 +8,8 @@ import shutil
 import tarfile
 from pathlib import Path
 
+from tests.fakes import docker_archive
+
 BUSYBOX = shutil.which("busybox") or ""
 TIME_S = 1_000_000_000
 TIME = "2001-09-09T01:46:40Z"
@@ -65,14 +67,7 @@ def write_layout(directory: Path, name: str) -> None:
 def write_archive(file: Path, name: str) -> None:
     """What `docker load` reads."""
     layer = _layer(name)
-    config = json.dumps(_config(name, layer), sort_keys=True).encode()
-    named = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = json.dumps([{"Config": named, "RepoTags": [f"{name}:latest"], "Layers": ["layer.tar"]}]).encode()
-    with tarfile.open(file, "w") as archive:
-        for member, data in ((named, config), ("layer.tar", layer), ("manifest.json", manifest)):
-            info = tarfile.TarInfo(member)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    docker_archive.write(file, name, _config(name, layer), layer)
 
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, object]:

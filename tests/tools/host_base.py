@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.fakes import docker_archive
 
 _ESSENTIAL = ("apt", "base-files", "bash", "coreutils", "dash", "diffutils", "dpkg", "findutils", "grep", "gzip", "libc-bin", "sed", "tar")
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,21 +24,13 @@ def write_archive(file: Path, name: str, packages: tuple[str, ...] = ()) -> None
     if shutil.which("dpkg-query") is None or not Path("/var/lib/dpkg/status").exists():
         pytest.skip("needs a Debian machine")
     layer = _layer(_closure((*_ESSENTIAL, *packages)))
-    config = json.dumps(
-        {
-            "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
-            "os": "linux",
-            "config": {"Env": [_PATH], "Cmd": ["sh"]},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-        }
-    ).encode()
-    named = f"{hashlib.sha256(config).hexdigest()}.json"
-    manifest = json.dumps([{"Config": named, "RepoTags": [f"{name}:latest"], "Layers": ["layer.tar"]}]).encode()
-    with tarfile.open(file, "w") as archive:
-        for member, data in ((named, config), ("layer.tar", layer), ("manifest.json", manifest)):
-            info = tarfile.TarInfo(member)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    config: dict[str, object] = {
+        "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
+        "os": "linux",
+        "config": {"Env": [_PATH], "Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    docker_archive.write(file, name, config, layer)
 
 
 def _closure(packages: tuple[str, ...]) -> list[str]:

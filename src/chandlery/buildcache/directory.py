@@ -16,6 +16,7 @@ from chandlery.buildcache.entry import MAX_BYTES
 from chandlery.buildcache.records import USE_RESOLUTION_S
 from chandlery.buildcache.remote import entry_name
 from chandlery.errors import LyingRegistry, NotFound, Unavailable
+from chandlery.linux.atomic import is_whole, write_pieces
 from chandlery.oci.digest import Digest
 
 TYPE_CHECKING = False
@@ -84,7 +85,7 @@ class DirectoryRemote:
         del scope, from_scope, pushed_to
         path = self._blob(blob.digest)
         try:
-            if not is_damaged and _is_whole(path, blob.size_bytes):
+            if not is_damaged and is_whole(path, blob.size_bytes):
                 # whoever tidies up meanwhile must see that it is about to be named
                 self._note_use(path, 0.0)
                 return 0
@@ -133,10 +134,8 @@ class DirectoryRemote:
 
     def _write(self, path: str, pieces: "Iterator[bytes]", *, replaces: bool) -> None:
         """Give a whole file its name; where it has one already, the older stays unless it is to be replaced."""
-        from chandlery.linux import atomic
-
         os.makedirs(os.path.dirname(path), 0o777, exist_ok=True)
-        atomic.write_pieces(path, self._while_not_stopped(pieces), mode=0o666, put=os.rename if replaces else _link_or_rename)
+        write_pieces(path, self._while_not_stopped(pieces), mode=0o666, put=os.rename if replaces else _link_or_rename)
 
     def _while_not_stopped(self, pieces: "Iterator[bytes]") -> "Iterator[bytes]":
         for piece in pieces:
@@ -160,14 +159,6 @@ def _open(path: str) -> "BinaryIO":
         file.close()
         raise LyingRegistry(f"{path} is no file", code="cache.not-a-file", hint="remove it")
     return file
-
-
-def _is_whole(path: str, size_bytes: int) -> bool:
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
 def _link_or_rename(temp: str, path: str) -> None:

@@ -5,6 +5,7 @@ which belongs to nobody and which a prune may remove.
 """
 
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,3 +67,12 @@ def remove_if_there(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def is_whole(path: str, size_bytes: int) -> bool:
+    """Whether a file of that size is there: no link, nothing that was cut short, and nothing else that somebody may have put in its place."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes

@@ -14,7 +14,7 @@ import stat
 from urllib.parse import quote
 
 from chandlery.errors import NotFound, RegistryError
-from chandlery.linux.atomic import TEMP_MARK, remove_if_there, temp_name, write_pieces
+from chandlery.linux.atomic import TEMP_MARK, is_whole, remove_if_there, temp_name, write_pieces
 from chandlery.oci.digest import Digest
 from chandlery.volume.key import VolumeKey
 from chandlery.volume.protocol import BlobStream, HeadName
@@ -80,7 +80,7 @@ class DirectoryRemote:
 
     def put_blob(self, path: str, digest: Digest, size_bytes: int) -> None:
         target = f"{self._blobs}/{digest.hex}"
-        if _is_whole(target, size_bytes) and _is_touched(target):
+        if is_whole(target, size_bytes) and _is_touched(target):
             return
         os.makedirs(self._blobs, exist_ok=True)
         with open(path, "rb", buffering=0) as source:
@@ -126,15 +126,6 @@ def _clock_of(directory: str) -> float:
         return os.stat(temp).st_mtime
     finally:
         remove_if_there(temp)
-
-
-def _is_whole(path: str, size_bytes: int) -> bool:
-    """Whether something of a blob's size is there that can be read: no link, and nothing that was cut short."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
 def _is_touched(path: str) -> bool:
