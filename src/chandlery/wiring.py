@@ -5,7 +5,7 @@ import os
 import time
 
 from chandlery.config import Settings
-from chandlery.content.policy import PrunePolicy, default_policies, is_exceeded, limits_logs
+from chandlery.content.policy import SETTLED_S, PrunePolicy, default_policies, is_exceeded, is_time_to_sync, limits_logs
 from chandlery.content.session import clean_dead_sessions, machine_prefix
 from chandlery.content.store import Store
 from chandlery.engine.request import BuildRequest, BuildResult
@@ -35,13 +35,6 @@ if TYPE_CHECKING:
     from chandlery.wiring_caches import SharedCaches
 
     T = TypeVar("T")
-
-
-# the kernel writes what is dirty after 30 s (vm.dirty_expire_centisecs): waiting for that makes a syncfs cheap, off every build's path
-SETTLED_S = 60.0
-# a syncfs waits for what anybody wrote: where that is much, a later build finds a better moment, for as long as this
-OVERDUE_S = 900.0
-CHEAP_SYNC_BYTES = 8 << 20
 
 
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
@@ -184,11 +177,8 @@ def settle(store: Store, policies: "tuple[PrunePolicy, ...]", sink: EventSink) -
 
 def _make_durable(snapshots: SnapshotStore) -> None:
     waited_s = snapshots.unsynced_for_s()
-    if waited_s > SETTLED_S:
-        from chandlery.linux import filesystem
-
-        if waited_s > OVERDUE_S or filesystem.unwritten_bytes() <= CHEAP_SYNC_BYTES:
-            snapshots.sync(older_than_s=SETTLED_S)
+    if is_time_to_sync(waited_s):
+        snapshots.sync(older_than_s=SETTLED_S)
 
 
 def prune(store: Store, policy: "PrunePolicy", *, dry_run: bool = False) -> "PruneReport":

@@ -1,4 +1,5 @@
-"""What a prune lets stay, and whether there is anything for one to do: all that the end of an ordinary build needs of pruning (gc.py does it)."""
+"""What the end of an ordinary build needs to know of what is done for a store then: what a prune lets stay and whether there is anything for one to do
+(gc.py does it), and whether a sync costs little."""
 
 import os
 
@@ -7,6 +8,12 @@ from chandlery.values import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.content.store import Store
+
+SETTLED_S = 60.0
+"""The kernel writes what has been dirty for 30 s (vm.dirty_expire_centisecs); after this long it mostly has."""
+# a syncfs waits for what anybody wrote: where that is much, a later moment is better, for as long as this
+_OVERDUE_S = 900.0
+_CHEAP_SYNC_BYTES = 8 << 20
 
 
 @value
@@ -72,3 +79,15 @@ def _log_bytes(store: "Store") -> int:
 def free_bytes(root: str) -> int:
     found = os.statvfs(root)
     return found.f_bavail * found.f_frsize
+
+
+def is_time_to_sync(waited_s: float) -> bool:
+    """Whether to have a syncfs now for what was written so many seconds ago, or to wait for a moment when it has little to write."""
+    return waited_s > _OVERDUE_S or (waited_s > SETTLED_S and _unwritten_bytes() <= _CHEAP_SYNC_BYTES)
+
+
+def _unwritten_bytes() -> int:
+    """What all processes have written and no disk has yet (proc_meminfo(5)): about what a sync has to wait for."""
+    with open("/proc/meminfo", "rb") as file:
+        found = dict(line.split(b":", 1) for line in file)
+    return sum(int(found[name].split()[0]) << 10 for name in (b"Dirty", b"Writeback") if name in found)

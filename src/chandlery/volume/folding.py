@@ -10,12 +10,11 @@ import os
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
 from chandlery.errors import MachineError
-from chandlery.linux import filesystem
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace
 from chandlery.volume import attaching, committing, materialise, reads
 from chandlery.volume.attachment import Attachment
-from chandlery.volume.head import FIND_ALL, Layer, VolumeRow, advance, volume_row
+from chandlery.volume.head import Layer, VolumeRow, advance
 from chandlery.volume.objects import Objects
 from chandlery.volume.tree import EMPTY_VECTOR
 
@@ -48,20 +47,6 @@ def first_to_fold(layers: tuple[Layer, ...]) -> int:
         return len(layers)
     above = sum(layer.entries for layer in layers[1:])
     return 0 if above * 2 >= layers[0].entries else 1
-
-
-def sync(store: "Store") -> None:
-    """Put every head on the disk with one syncfs, if any isn't there yet."""
-    unsynced = [row for row in map(volume_row, store.db.read(FIND_ALL)) if any(layer.boot_id for layer in row.head.layers)]
-    if not unsynced:
-        return
-    filesystem.sync(store.root)
-    names = {layer.name for row in unsynced for layer in row.head.layers}
-    with store.db.transaction() as tx:
-        for row in map(volume_row, tx.execute(FIND_ALL)):
-            layers = tuple([replace(layer, boot_id="") if layer.name in names else layer for layer in row.head.layers])
-            if layers != row.head.layers:
-                advance(tx, row.id, row.head, replace(row.head, number=row.head.number + 1, layers=layers))
 
 
 def _fold(store: "Store", attachment: Attachment, row: VolumeRow, first: int) -> bool:

@@ -35,7 +35,7 @@ class Layer:
     """One directory of a head. `by` says which deltas it holds entries of; `boot_id` is the boot in which it was made until a sync covered it.
 
     `failed` names (slot, sequence) the deltas among them that a failed or cancelled step left: good for this machine, and for others only as
-    far as somebody who knows the tool vouches for each file.
+    far as somebody who knows the tool vouches for each file. A remote has all of a layer that `is_fetched`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Layer:
     boot_id: str = ""
     is_hashed: bool = False
     failed: tuple[tuple[str, int], ...] = ()
+    is_fetched: bool = False
 
 
 @value
@@ -197,10 +198,11 @@ def _encode_layer(layer: Layer) -> "dict[str, Any]":
         "boot": layer.boot_id,
         "hashed": layer.is_hashed,
         "failed": [list(step) for step in layer.failed],
+        "fetched": layer.is_fetched,
     }
 
 
 def _decode_layer(document: "dict[str, Any]") -> Layer:
     by = decode_vector(document["by"])
     failed = tuple([(slot, sequence) for slot, sequence in document["failed"]])
-    return Layer(document["name"], document["entries"], document["size"], by, document["boot"], document["hashed"], failed)
+    return Layer(document["name"], document["entries"], document["size"], by, document["boot"], document["hashed"], failed, document.get("fetched", False))

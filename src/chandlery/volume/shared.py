@@ -347,7 +347,8 @@ def _put_on_top(store: "Store", row: VolumeRow, entries: tuple[Entry, ...], new:
         name = fresh_name()
         os.rename(new, attaching.layer_directory(store, row.id, name))
         reach("volume.pulled")
-        layers = (Layer(name, len(entries), sum(entry.size for entry in entries), _written(entries), store.boot_id, is_hashed=True),)
+        size_bytes = sum(entry.size for entry in entries)
+        layers = (Layer(name, len(entries), size_bytes, _written(entries), store.boot_id, is_hashed=True, is_fetched=True),)
     with store.db.transaction(durable=False) as tx:
         head = volume_row(tx.execute(FIND_BY_ID, (row.id,))[0]).head
         # the commit lock is held: only a fold can have come in between, which changes no content

@@ -2,7 +2,7 @@
 
     attach    head -> lowers, and an upper of the step's own: snapshot isolation, whatever runs beside it
     commit    upper -> delta -> a layer on top of the head as it then is: nobody's additions are lost, nobody waits
-    settle    at the end of a build: heads of many layers are folded, everything is on the disk, garbage goes
+    settle    at the end of a build: heads of many layers are folded, what only this machine has is on the disk, garbage goes
 
 A kill at any line leaves the old head or the new one, and directories that `sweep` removes.
 """
@@ -189,10 +189,10 @@ class Volumes:
         self._deletions.forget(session.id)
 
     def settle(self) -> None:
-        """Finish what needn't be on any step's path: folds under way, statistics, sizes, one syncfs, garbage.
+        """Finish what needn't be on any step's path: folds under way, statistics, sizes, durability, garbage.
 
         Safe beside running builds; nothing is lost without it."""
-        from chandlery.volume import folding, garbage
+        from chandlery.volume import durability, garbage
 
         with self._lock:
             threads = list(self._folding.values())
@@ -202,7 +202,7 @@ class Volumes:
         if self._limit is not None:
             self._limit.keep(self._store, used)
         with faults.translated(self._store.root):
-            folding.sync(self._store)
+            durability.settle(self._store)
             garbage.sweep(self._store)
 
     def _fold_in_background(self, volume_id: str) -> None:
