@@ -1,9 +1,9 @@
 """Copy the files of many directories: the loop that a COPY of 20,000 files spends its time in.
 
 A group is one source directory, one directory of the upper, and entries for it. A file that an earlier snapshot holds unchanged (manifest.py) is linked
-from there, never touched afterwards; the others are made, written, and given owner, mode and times by descriptor. Files are bound by system calls
-between which Python holds its lock, so children (linux/children.py) take a share of the groups; what a child didn't finish is done again here, and so
-raises the error. A context's file must look as it did when it was digested, before and after.
+from there, and a large one of another stage from that stage's layer; neither is touched afterwards. The others are made, written, and given owner, mode
+and times by descriptor. Files are bound by system calls between which Python holds its lock, so children (linux/children.py) take a share of the groups;
+what a child didn't finish is done again here, and so raises the error. A context's file must look as it did when it was digested, before and after.
 """
 
 import errno
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MANY_FILES = 1_500
 MANY_BYTES = 128 << 20
 _FILE_COST = 64 << 10  # making a file takes as long as copying this many bytes
+_WORTH_A_LINK = 1 << 20  # finding a file's layer takes as long as copying a fraction of this many bytes
 _BUFFER = 1 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,12 +37,14 @@ _NO_RANGE = frozenset({errno.EXDEV, errno.ENOSYS, errno.EPERM, errno.EINVAL, err
 
 @value
 class Options:
-    """`owner` and `mode` as --chown and --chmod said, None to keep the source's. `is_context`: files may change while they are copied."""
+    """`owner` and `mode` as --chown and --chmod said, None to keep the source's. `is_context`: files may change while they are copied. `layers` are what
+    the source is a view of, bottom first."""
 
     owner: "Owner | None" = None
     mode: int | None = None
     is_context: bool = False
     keeps_all_xattrs: bool = True
+    layers: tuple[str, ...] = ()
 
 
 class Group:
@@ -63,8 +66,8 @@ def copy_share(jobs: "tuple[tuple[Any, ...], list[tuple[int, tuple[Any, ...]]]]"
     """What a child does: copy its groups, and mark each that is done."""
     from chandlery.worker import manifest
 
-    (source_root, target_root, owner, mode, is_context, keeps_all_xattrs, previous), groups = jobs
-    options = Options(owner, mode, is_context, keeps_all_xattrs)
+    (source_root, target_root, owner, mode, is_context, keeps_all_xattrs, layers, previous), groups = jobs
+    options = Options(owner, mode, is_context, keeps_all_xattrs, layers)
     copier = Copier(source_root, target_root, options, previous, manifest.read(previous) if previous else manifest.Manifest())
     for at, (source, target, name, entries) in groups:
         if is_orphan():
@@ -123,10 +126,11 @@ class Copier:
                     self._remove_partial(group)
                     self.copy_group(group)
 
-    def _settings(self) -> "tuple[str, str, Owner | None, int | None, bool, bool, str]":
+    def _settings(self) -> "tuple[Any, ...]":
         options = self.options
         previous = self.previous if self.manifest else ""
-        return self.source_root, self.target_root, options.owner, options.mode, options.is_context, options.keeps_all_xattrs, previous
+        fields = (options.owner, options.mode, options.is_context, options.keeps_all_xattrs, options.layers)
+        return self.source_root, self.target_root, *fields, previous
 
     def _remove_partial(self, group: Group) -> None:
         at = open_directory(self.target_root, group.target)
@@ -153,6 +157,8 @@ class Copier:
             for entry in group.entries:
                 name = group.name or entry.name
                 if name in known and known[name] == self.line(entry) and self._link(name, before, target):
+                    continue
+                if self.options.layers and self._link_from_layer(group, entry, name, target):
                     continue
                 self._copy_entry(group, entry, name, source, target)
         finally:
@@ -181,6 +187,33 @@ class Copier:
                 return False
             raise
         return True
+
+    def _link_from_layer(self, group: Group, entry: "Entry", name: str, target: int) -> bool:
+        """Only a file that the copy leaves as it is: mode, owner and times are the inode's, and attributes may be overlayfs's."""
+        if not entry.is_file or entry.size < _WORTH_A_LINK:
+            return False
+        if self.owner_of(entry) != (entry.uid, entry.gid) or self.mode_of(entry) != modes.S_IMODE(entry.mode):
+            return False
+        from chandlery.worker import layer_files
+
+        parent = layer_files.open_parent(self.options.layers, group.source, entry.name)
+        if parent < 0:
+            return False
+        try:
+            file = os.open(entry.name, _READ, dir_fd=parent)
+            try:
+                is_the_same = _looks_alike(os.fstat(file), entry) and not xattr.names(file)
+            finally:
+                os.close(file)
+            if is_the_same:
+                os.link(entry.name, name, src_dir_fd=parent, dst_dir_fd=target, follow_symlinks=False)
+            return is_the_same
+        except OSError as error:
+            if error.errno in _CANT_LINK:
+                return False
+            raise
+        finally:
+            os.close(parent)
 
     def _copy_entry(self, group: Group, entry: "Entry", name: str, source: int, target: int) -> None:
         kind = modes.S_IFMT(entry.mode)
@@ -306,6 +339,11 @@ def _is_same(found: os.stat_result, entry: "Entry") -> bool:
         found.st_ino == entry.ino and found.st_size == entry.size and found.st_mtime_ns == entry.mtime_ns
         and found.st_ctime_ns == entry.ctime_ns and found.st_dev == entry.dev
     )  # fmt: skip
+
+
+def _looks_alike(found: os.stat_result, entry: "Entry") -> bool:
+    """The same file through a view and in its layer, where inode numbers and devices differ."""
+    return (found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns) == (entry.mode, entry.uid, entry.gid, entry.size, entry.mtime_ns)
 
 
 def _cost(group: Group) -> int:

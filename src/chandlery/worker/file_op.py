@@ -32,9 +32,10 @@ _INLINE_MODE = 0o644
 
 @value
 class ViewInput:
-    """Another stage's or image's file system, mounted read-only at `root`: owners are kept."""
+    """Another stage's or image's file system, mounted read-only at `root`: owners are kept. `layers` are what is mounted, bottom first."""
 
     root: str
+    layers: tuple[str, ...] = ()
 
 
 @value
@@ -121,7 +122,7 @@ class _Work:
         else:
             tree = ViewTree(source.root)
             matches = [match for pattern in action.sources for match in select(tree, pattern, allows_wildcards=action.allows_wildcards)]
-            options = Options(owner, action.mode)
+            options = Options(owner, action.mode, layers=source.layers)
         self._copy_matches(action, tree, matches, options)
 
     @staticmethod

@@ -120,7 +120,8 @@ class LocalWorker:
                 return ContextInput(self._context(source.name))
             case HttpFile():
                 return HttpInput(self._store.blobs.path(source.op.digest), source.op.file_name, source.op.mtime_s)
-        return ViewInput(stack.enter_context(self._mounter.view(self._forms.directories(_files(source)))))
+        layers = tuple(self._forms.directories(_files(source)))
+        return ViewInput(stack.enter_context(self._mounter.view(layers)), layers)
 
     def rehearse(self, op: ExecOp, inputs: tuple[object, ...], step: "Reporter", *, is_interactive: bool) -> "ExitStatus":
         """Run a step and keep nothing of it. Raises InputError, MachineError, Lost."""
