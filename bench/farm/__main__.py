@@ -37,9 +37,9 @@ def main() -> int:
         os.execvp(_UNSHARE[0], [*_UNSHARE, sys.executable, "-m", "bench.farm"])
     # the first process of a namespace meets only the signals that it handles
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    taking_part = strategies.make(list(chosen.strategies), builders.available())
-    for name in set(chosen.strategies) - {strategy.name for strategy in taking_part}:
-        print(f"{name} can't take part: its builder is not installed")
+    taking_part, left_out = strategies.make(list(chosen.strategies), builders.available())
+    chosen = chosen._replace(left_out=tuple(left_out))
+    print(*left_out, sep="\n", end="\n" * bool(left_out), flush=True)
     network.prepare()
     work = Path(tempfile.mkdtemp(prefix="run-", dir=fixtures.FARM))
     built: list[run.Built] = []

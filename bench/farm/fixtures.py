@@ -34,6 +34,12 @@ _RECORDING_SETTINGS = """<settings>
   </mirrors>
 </settings>
 """
+_OFFLINE_DOCKERFILE = f"""FROM {BASE} AS offline
+COPY . /states
+RUN for state in /states/commit-*; do cd $state && mvn -B -ntp dependency:go-offline -q -gs /states/settings.xml -Dmaven.repo.local=/offline || exit 1; done
+FROM scratch
+COPY --from=offline /offline /
+"""
 _BASE_DOCKERFILE = f"FROM {BASE}-bare\nCOPY settings.xml /etc/maven/settings.xml\n"
 _WARM_DOCKERFILE = f"""FROM {BASE} AS warm
 COPY . /states
@@ -56,8 +62,10 @@ class Ground(NamedTuple):
 def make() -> Ground:
     """The fixtures; whatever is missing is made."""
     FARM.mkdir(parents=True, exist_ok=True)
-    warm = f"warm-{_poms_digest()}"
-    for name, maker in (("root", _make_root), ("registry", _make_registry), (warm, _make_warm)):
+    digest = _poms_digest()
+    warm, central = f"warm-{digest}", f"central-{digest}"
+    makers = (("root", _make_root), ("registry", _make_registry), (warm, _make_warm), (central, lambda partial: _make_central(FARM / warm, partial)))
+    for name, maker in makers:
         path = FARM / name
         if not path.exists():
             print(f"making fixture farm/{name}", flush=True)
@@ -65,7 +73,7 @@ def make() -> Ground:
             shutil.rmtree(partial, ignore_errors=True)
             maker(partial)
             partial.rename(path)
-    return Ground(FARM / "root", FARM / warm / "repository", FARM / warm / "central", FARM / "registry")
+    return Ground(FARM / "root", FARM / warm / "repository", FARM / central, FARM / "registry")
 
 
 def chandlery(*arguments: str) -> None:
@@ -94,6 +102,22 @@ def _make_registry(partial: Path) -> None:
 
 def _make_warm(partial: Path) -> None:
     """Build each commit whose dependencies differ from the one before, with the real Maven Central behind it; what Maven kept is what it needs."""
+    partial.mkdir()
+    _record(_WARM_DOCKERFILE, partial / "repository")
+
+
+def _make_central(warm: Path, partial: Path) -> None:
+    """What the builds need, and what go-offline asks for beside it."""
+    partial.mkdir()
+    with tempfile.TemporaryDirectory(dir=FARM) as directory:
+        offline = Path(directory, "repository")
+        _record(_OFFLINE_DOCKERFILE, offline)
+        for repository in (warm / "repository", offline):
+            _publish(repository, partial)
+
+
+def _record(dockerfile: str, target: Path) -> None:
+    """Have `dockerfile` run Maven on each commit that changed a pom.xml; the local repository that it leaves becomes `target`."""
     commits = history.history()
     with tempfile.TemporaryDirectory() as context:
         for commit in commits:
@@ -101,20 +125,19 @@ def _make_warm(partial: Path) -> None:
                 history.write(Path(context) / f"commit-{commit.number:02d}", history.sources(commits, commit.number, addresses.COMPANY))
         company.write(Path(context) / "company", 0)
         Path(context, "settings.xml").write_text(_RECORDING_SETTINGS)
-        Path(context, "Dockerfile").write_text(_WARM_DOCKERFILE)
-        partial.mkdir()
-        chandlery("build", "--ca-certs", "host", "-o", f"type=local,dest={partial / 'repository'}", context)
-    _make_central(partial / "repository", partial / "central")
+        Path(context, "Dockerfile").write_text(dockerfile)
+        chandlery("build", "--ca-certs", "host", "-o", f"type=local,dest={target}", context)
 
 
-def _make_central(repository: Path, target: Path) -> None:
+def _publish(repository: Path, target: Path) -> None:
     """The files of a local repository under the names that a remote one has them by."""
     for path in repository.rglob("*"):
         name = path.relative_to(repository).as_posix()
         if path.is_file() and not name.endswith(_UNFIT) and not name.startswith((company.GROUP + "/", "harbour/")):
             copy = target / name.replace("-central.xml", ".xml")
             copy.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, copy)
+            if not copy.exists():
+                os.link(path, copy)
 
 
 def _poms_digest() -> str:

@@ -27,6 +27,8 @@ class Options(NamedTuple):
     """Put the table and the plot into docs/bench-farm."""
     results: tuple[str, ...]
     """Show these recorded results together, and measure nothing."""
+    left_out: tuple[str, ...] = ()
+    """Which ways took no part though they were asked for, and why: a sentence each."""
 
     @property
     def link_bytes_s(self) -> float:

@@ -22,9 +22,9 @@ _MACHINES = {"fresh": "Fresh machine", "random": "One of three machines", "aged"
 _HEAD = ("way", "builds", "rebuild, s", "above the floor, s", "all published, above the floor, s", "MB moved", "MB stored", "right")
 _NOTE = """Medians, with 95 % bootstrap intervals where there are several builds. The floor is the same command in the base image's root file system with a hot
 local repository and no builder; "above the floor" is the median of the differences of each build from its own commit's floor, the push of the new layer at link
-speed included. "MB moved" is what crossed the machine's link, both ways, until all was published; "MB stored" what the registry held in the end beside the base
-image. Where a way's cache is written by a build of its own (cache image), that runs after each build that changed a pom.xml, and counts as published then.
-`make bench-farm FARM_DOCS=1` writes this."""
+speed included. "MB moved" is what crossed the machine's link, both ways, until all was published; "MB stored" what the registry and the share held in the end
+beside the base image. Where a way's cache is written by a command of its own (dependencies image, cache image, fat base), that runs after each build that
+changed a pom.xml, and counts as published then. `make bench-farm FARM_DOCS=1` writes this."""
 
 
 class Row(NamedTuple):
@@ -148,7 +148,7 @@ def show(built: list[Built], options: Options) -> None:
         for line in lines:
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     print()
-    for text in bars(found, options.link_bytes_s):
+    for text in (*bars(found, options.link_bytes_s), *options.left_out):
         print(text)
 
 
@@ -156,7 +156,7 @@ def markdown(built: list[Built], options: Options, machine: str) -> str:
     found = rows(built, options)
     commits = len({_commit(item) for item in built})
     text = ["# The farm, measured", "", f"Link {options.link}, round trip {options.rtt_s * 1000:g} ms, {commits} commits. {machine}", ""]
-    text += ["![Seconds above the floor and bytes moved](plot.png)", "", *[f"* {said}" for said in bars(found, options.link_bytes_s)], ""]
+    text += ["![Seconds above the floor and bytes moved](plot.png)", "", *[f"* {said}" for said in (*bars(found, options.link_bytes_s), *options.left_out)], ""]
     for title, lines in sections(found):
         text += [f"## {title}", "", f"| {' | '.join(lines[0])} |", "|" + "---|" * len(_HEAD), *[f"| {' | '.join(line)} |" for line in lines[1:]], ""]
     return "\n".join([*text, _NOTE]) + "\n"

@@ -12,9 +12,10 @@ from bench import process
 from bench.farm import addresses, aged, company, floor, history, network, results, servers
 from bench.farm.builders import Builder
 from bench.farm.fixtures import Ground
+from bench.farm.jobs import Job, Strategy, beside
 from bench.farm.options import AGED, Options
+from bench.farm.scripts import Volumes
 from bench.farm.servers import Servers
-from bench.farm.strategies import Job, Strategy, Volumes
 
 FLOOR = "floor"
 _LONG_LIVED = 3
@@ -113,7 +114,8 @@ class Farm:
             before = machine.bytes_moved()
             poms_changed = commit.kind not in (history.Kind.EDIT, history.Kind.SNAPSHOT)
             log = self._work / f"{schedule}-{strategy.name}-{tag}.log"
-            job = Job(machine, store, context, f"{addresses.REGISTRY}/{path}", tag, commit.number == 0, poms_changed, log)
+            share = self._servers.share(path)
+            job = Job(machine, store, self._ground.root, context, f"{addresses.REGISTRY}/{path}", str(share), tag, commit.number == 0, poms_changed, log)
             with strategy.builder.running(store, machine):
                 before = machine.bytes_moved()
                 try:
@@ -123,6 +125,7 @@ class Farm:
                     return Built(schedule, strategy.name, commit.number, commit.kind, 0, 0, 0, 0, 0, False, str(failed))
                 moved = machine.bytes_moved() - before
         stored = sum(size for digest, size in self._servers.blobs.of(path).items() if digest not in self._base)
+        stored += sum(file.stat().st_size for file in share.rglob("*") if file.is_file() and not file.is_symlink())
         is_right = answer.motto and answer.signals == company.signals_text(moves)
         return Built(
             schedule,
@@ -154,6 +157,7 @@ class Farm:
         finally:
             if is_fresh:
                 shutil.rmtree(store)
+                shutil.rmtree(beside(store), ignore_errors=True)
 
     def _template(self, builder: Builder) -> Path:
         return self._disk / f"template-{builder.name}"

@@ -1,4 +1,4 @@
-"""What stands behind the links: a registry, the company's Maven repository and Maven Central, each behind a relay that adds the round trip."""
+"""What stands behind the links: a registry, the company's Maven repository, Maven Central and a file server, each behind a relay that adds the round trip."""
 
 import contextlib
 import json
@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 from bench import process
 from bench.farm import addresses, company
 
-_PORTS = {addresses.REGISTRY: "127.0.0.1:5001", f"{addresses.SERVER}:8081": "127.0.0.1:9081", f"{addresses.SERVER}:8082": "127.0.0.1:9082"}
+_PORTS = {
+    addresses.REGISTRY: "127.0.0.1:5001",
+    f"{addresses.SERVER}:8081": "127.0.0.1:9081",
+    f"{addresses.SERVER}:8082": "127.0.0.1:9082",
+    addresses.SHARE: "127.0.0.1:9083",
+}
 DIRECT_REGISTRY = _PORTS[addresses.REGISTRY]
 """The registry without the relay, for what isn't measured."""
 
@@ -28,6 +33,12 @@ class Servers(NamedTuple):
         new = self.directory / "new"
         new.symlink_to(state.name)
         new.rename(self.directory / "company")
+
+    def share(self, path: str) -> Path:
+        """A directory of the file server."""
+        directory = self.directory / "share" / path
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
 
     @property
     def blobs(self) -> "Blobs":
@@ -62,6 +73,7 @@ def running(directory: Path, registry_data: Path, central: Path, rtt_s: float) -
             ("registry", registry_command(directory / "registry", DIRECT_REGISTRY), DIRECT_REGISTRY),
             ("central", [*python, "bench.farm.files", "127.0.0.1:9081", str(central)], "127.0.0.1:9081"),
             ("company", [*python, "bench.farm.files", "127.0.0.1:9082", str(directory / "company")], "127.0.0.1:9082"),
+            ("share", [*python, "bench.farm.share", "127.0.0.1:9083"], "127.0.0.1:9083"),
             ("relay", [*python, "bench.farm.relay", str(rtt_s), *routes], addresses.REGISTRY),
         ):
             host, _, port = ready.rpartition(":")

@@ -1,108 +1,22 @@
-"""The ways to build that are compared: what each runs for one commit on one machine, and which of its seconds a user waits for.
+"""The ways to build that are compared: Chandlery's, which are the scripts of examples/strategies, and those of BuildKit.
 
-The ways of Chandlery are the scripts of examples/strategies, as they are; the ways of BuildKit do what its users do, with Dockerfiles from there or from here.
+A peer's way does what its users do, with a Dockerfile from the examples or from here.
 """
 
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from bench import process
 from bench.farm import addresses
-from bench.farm.builders import CHANDLERY, Builder, Buildkit, Chandlery
-from bench.farm.network import Machine
+from bench.farm.builders import Builder, Buildkit
+from bench.farm.jobs import Job, Strategy, Times
+from bench.farm.scripts import EXAMPLES, OURS
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "strategies"
 DOCKERFILES = Path(__file__).parent / "dockerfiles"
-
-
-class Job(NamedTuple):
-    """One commit to build on one machine."""
-
-    machine: Machine
-    store: Path
-    context: Path
-    prefix: str
-    """Host and path under which the strategy keeps everything in the registry."""
-    tag: str
-    is_first: bool
-    poms_changed: bool
-    log: Path
-
-    @property
-    def image(self) -> str:
-        return f"{self.prefix}/app:{self.tag}"
-
-
-class Times(NamedTuple):
-    returned_s: float
-    """The build's command has ended: the image is in the registry."""
-    published_s: float
-    """So has whatever leaves something for the next machine."""
-
-
-class Strategy:
-    name = ""
-    title = ""
-    is_peer = False
-
-    def __init__(self, builder: Builder) -> None:
-        self.builder = builder
-
-    def build(self, job: Job) -> Times:
-        raise NotImplementedError
-
-
-class Script(Strategy):
-    """A script of examples/strategies, with an image that it pushes."""
-
-    directory = ""
-    refresh = ""
-    """A script to run after a build whose poms changed, where the strategy has one."""
-
-    def build(self, job: Job) -> Times:
-        start = time.perf_counter()
-        self._run(job, "run", "--push")
-        returned_s = time.perf_counter() - start
-        if self.refresh and job.poms_changed:
-            self._run(job, self.refresh)
-        return Times(returned_s, time.perf_counter() - start)
-
-    def _run(self, job: Job, script: str, *arguments: str) -> None:
-        assert isinstance(self.builder, Chandlery)
-        bin_directory = job.store.with_suffix(".bin")
-        bin_directory.mkdir(exist_ok=True)
-        command = bin_directory / "chandlery"
-        if not command.exists():
-            command.write_text(f'#!/bin/sh\nexec {" ".join(CHANDLERY)} "$@"\n')
-            command.chmod(0o755)
-        settings = {"BASE": addresses.BASE, "IMAGE": job.image, "APP": str(job.context), "JAR": addresses.JAR, "REGISTRY": job.prefix}
-        settings["REMOTE"] = f"registry://{job.prefix}/cache"
-        settings["PATH"] = f"{bin_directory}:/usr/sbin:/usr/bin:/sbin:/bin"
-        process.timed(
-            [*job.machine.command, str(EXAMPLES / self.directory / script), *arguments],
-            log=job.log,
-            env=self.builder.environment(job.store) | settings,
-        )
-
-
-class Volumes(Script):
-    name = "ours"
-    title = "(9) cache volumes"
-    directory = "9-cache-volumes"
-    scope, volume = "strategies/9", "/root/.m2"
-
-
-class MultiStage(Script):
-    name = "multi-stage"
-    title = "(2) multi-stage"
-    directory = "2-multi-stage"
 
 
 class Peer(Strategy):
     """One way of BuildKit's."""
-
-    is_peer = True
 
     def build(self, job: Job) -> Times:
         start = time.perf_counter()
@@ -177,7 +91,6 @@ class PeerBind(PeerCopy):
     dockerfile = "bind"
 
 
-OURS: tuple[type[Script], ...] = (Volumes, MultiStage)
 PEERS: tuple[type[Peer], ...] = (PeerCacheMount, PeerSplit, PeerInline, PeerCopy, PeerBind)
 
 
@@ -189,9 +102,16 @@ def known() -> list[str]:
     return [kind.name for kind in (*OURS, *PEERS)]
 
 
-def make(names: list[str], builders: dict[str, Builder]) -> list[Strategy]:
-    """Those of `names` that a builder is there for."""
-    made: list[Strategy] = [kind(builders["chandlery"]) for kind in OURS if kind.name in names]
-    if "buildkit" in builders:
-        made += [kind(builders["buildkit"]) for kind in PEERS if kind.name in names]
-    return made
+def make(names: list[str], builders: dict[str, Builder]) -> tuple[list[Strategy], list[str]]:
+    """Those of `names` that can take part here, and for each of the others a sentence that says why not."""
+    made: list[Strategy] = []
+    left_out: list[str] = []
+    for builder, kinds in (("chandlery", OURS), ("buildkit", PEERS)):
+        for kind in kinds:
+            if kind.name in names:
+                lacking = kind.lacks() if builder in builders else builder
+                if lacking:
+                    left_out.append(f"{kind.title} takes no part: {lacking} is not installed.")
+                else:
+                    made.append(kind(builders[builder]))
+    return made, left_out

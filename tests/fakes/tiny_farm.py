@@ -94,7 +94,7 @@ def main(directory: Path) -> None:
         with network.machine(9, CHOSEN.link) as machine:
             fetched_s = time_to_fetch(machine, "dependency")
             moved = machine.bytes_moved()
-        built = run.Farm(CHOSEN, running, strategies.make(["ours"], {"chandlery": builders.Chandlery()}), ground, work, []).run()
+        built = run.Farm(CHOSEN, running, strategies.make(["ours"], {"chandlery": builders.Chandlery()})[0], ground, work, []).run()
     result = {"built": [item._asdict() for item in built], "fetched_s": fetched_s, "moved": moved}
     (directory / "result.json").write_text(json.dumps(result))
 
