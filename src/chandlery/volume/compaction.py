@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # so many packs are left alone: what is published then costs its own bytes
 FEW_PACKS = 3
 # this much is moved again without a second thought: some tenths of a second, beside the build
-_CHEAP_BYTES = 8 << 20
+CHEAP_BYTES = 8 << 20
 # beyond this only what must be: a manifest holds 64
 _DEAR_BYTES = 256 << 20
 _MANY_PACKS = 48
@@ -41,7 +41,7 @@ def to_merge(packs: "Sequence[PackRef]", added_bytes: int) -> list[PackRef]:
     for item in sorted(packs, key=lambda item: (item.size_bytes, item.digest)):
         is_worth_it = item.size_bytes <= 2 * (added_bytes + moved)
         if len(packs) < _MANY_PACKS:
-            goes_on = (is_worth_it or moved + item.size_bytes <= _CHEAP_BYTES) and moved + item.size_bytes <= _DEAR_BYTES
+            goes_on = (is_worth_it or moved + item.size_bytes <= CHEAP_BYTES) and moved + item.size_bytes <= _DEAR_BYTES
         else:
             goes_on = is_worth_it or len(packs) - len(chosen) >= FEW_PACKS
         if not goes_on:

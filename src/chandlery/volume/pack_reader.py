@@ -17,7 +17,7 @@ from chandlery.volume.protocol import BlobStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from chandlery.volume.protocol import VolumeRemote
 
@@ -26,10 +26,10 @@ _PIECE_BYTES = 1 << 20
 
 
 class PackReader:
-    """`scratch` is a file that it may make; `copy` is said to be the table. `is_broken`: what the remote has under this name is not the pack, or nothing.
-    Threads may share it."""
+    """`scratch` is a file that it may make; `copy` gives what is said to be the table, if anything is. `is_broken`: what the remote has under this name is
+    not the pack, or nothing. Threads may share it."""
 
-    def __init__(self, remote: "VolumeRemote", ref: PackRef, scratch: str, copy: bytes = b"") -> None:
+    def __init__(self, remote: "VolumeRemote", ref: PackRef, scratch: str, copy: "Callable[[], bytes]" = bytes) -> None:
         self.remote, self.ref = remote, ref
         self.is_broken = False
         self.table: Table | None = None
@@ -97,10 +97,10 @@ class PackReader:
                 stream.close()
 
     def _read_table(self) -> Table:
-        ref, copy, self._copy = self.ref, self._copy, b""
-        if copy:
+        ref, self._copy, copied = self.ref, bytes, self._copy()
+        if copied:
             try:
-                return pack.read_table(copy, ref)
+                return pack.read_table(copied, ref)
             except StoreError as refused:
                 if refused.code == "volume.format":
                     raise

@@ -9,7 +9,7 @@ from functools import partial, reduce
 from chandlery.content.race import reach
 from chandlery.errors import ChandleryError, NotFound, RegistryError, StoreError
 from chandlery.values import replace, value
-from chandlery.volume import attaching, compaction, materialise, notes, pack_reader, reads, reconciling, remote_head, shared, tombstones
+from chandlery.volume import attaching, bundles, compaction, materialise, notes, pack_reader, reads, reconciling, remote_head, shared, tombstones
 from chandlery.volume import pack as packs
 from chandlery.volume.adapters import known
 from chandlery.volume.head import FIND, SHARED_INSTANCE, VolumeRow, volume_row
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chandlery.content.session import Session
     from chandlery.content.store import Store
     from chandlery.oci.digest import Digest
+    from chandlery.volume.bundles import Bundle
     from chandlery.volume.protocol import VolumeRemote
 
 # heads that others absorbed and couldn't delete: so many are tried again at once
@@ -92,8 +93,8 @@ def publish(
 
 
 def _gone_from(remote: "VolumeRemote", seen: Seen) -> "set[Digest]":
-    """The packs that a remote's heads name and it has lost: a registry refuses a manifest that names them."""
-    return {item.digest for item in seen.head.packs if not remote.has_blob(item.digest)}
+    """The blobs that a remote's heads name and it has lost: a registry refuses a manifest that names them."""
+    return {digest for digest, _ in seen.head.blobs if not remote.has_blob(digest)}
 
 
 def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: Seen) -> bool:
@@ -107,7 +108,7 @@ def _is_contested(store: "Store", remote: "VolumeRemote", volume_id: str, seen: 
             return False
         scratch = session.scratch("k")
         copies = dict(seen.head.tables)
-        readers = [PackReader(remote, item, f"{scratch}/{number}", copies.get(item.table_sha256, b"")) for number, item in enumerate(new)]
+        readers = [PackReader(remote, item, f"{scratch}/{number}", shared.copy_of(item, copies, {})) for number, item in enumerate(new)]
         pack_reader.read_tables(readers, most_bytes_whole=0)
         tables = {reader.ref: reader.table.entries for reader in readers if reader.table is not None}
         mine = {path: entry for path, (entry, _) in _changed(store, row, seen.head.vector)[0].items()}
@@ -137,6 +138,7 @@ class _Publication:
     ) -> None:
         self._store, self._session, self._row, self._remote, self._seen = store, session, row, remote, seen
         theirs = seen.head
+        self._bundles = tuple([bundle for bundle in theirs.bundles if bundle.digest not in broken])
         self._lamport = max(theirs.lamport, row.head.lamport)
         self._lost = [item for item in theirs.packs if item.digest in broken]
         self._packs = remote_head.needed(tuple([item for item in theirs.packs if item.digest not in broken]))
@@ -257,20 +259,32 @@ class _Publication:
         vector = self._there.joined(own)
         absorbed = (*self._seen.names, *self._seen.leftovers)
         told = notes.encode(notes.united((self._heard(), self._own_notes())))
-        tables = remote_head.small_tables(named, {**dict(self._seen.head.tables), **({made.table_sha256: table} if made is not None else {})})
-        after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]), (told,), tables)
-        name = self._remote.put_head(remote_head.fresh_head_name(self._seen), remote_head.encode(after), [(item.digest, item.size_bytes) for item in named])
+        at_hand = {**dict(self._seen.head.tables), **({made.table_sha256: table} if made is not None else {})}
+        tables = remote_head.small_tables(named, at_hand)
+        bundled = self._bundled([item for item in named if item.table_sha256 not in dict(tables)], at_hand)
+        after = RemoteHead(vector, self._lamport, named, self._tombstones, tuple([name.slot for name in absorbed]), (told,), tables, bundled)
+        name = self._remote.put_head(remote_head.fresh_head_name(self._seen), remote_head.encode(after), after.blobs)
         reach("volume.head-published")
         left = self._delete(absorbed)
-        if len(named) < len(self._seen.head.packs) and not left and not self._seen.warnings:
-            self._collect(named, [item.digest for item in self._seen.head.packs if item not in named])
+        gone = {digest for digest, _ in self._seen.head.blobs} - {digest for digest, _ in after.blobs}
+        if gone and not left and not self._seen.warnings:
+            self._collect(after, gone)
         return Seen(((name, after),), left)
 
-    def _collect(self, named: tuple[PackRef, ...], unnamed: "list[Digest]") -> None:
-        """Now that packs are in use no more. Heads that came since, or that this version can't read, may name others: then nobody knows."""
+    def _bundled(self, packs: list[PackRef], at_hand: "Mapping[str, bytes]") -> "tuple[Bundle, ...]":
+        """They save others requests, and nothing depends on them."""
+        if len(packs) <= bundles.MOST_REQUESTS:
+            return ()
+        try:
+            return bundles.arranged(self._remote, packs, self._bundles, at_hand, self._session.scratch("b"))
+        except (ChandleryError, OSError):
+            return self._bundles
+
+    def _collect(self, after: RemoteHead, unnamed: "Collection[Digest]") -> None:
+        """Now that blobs are in use no more. Heads that came since, or that this version can't read, may name others: then nobody knows."""
         now = remote_head.read_all(self._remote)
         if not now.warnings and not now.leftovers:
-            self._remote.collect([item.digest for item in (*named, *now.head.packs)], unnamed)
+            self._remote.collect([digest for digest, _ in (*after.blobs, *now.head.blobs)], unnamed)
 
     def _delete(self, absorbed: "tuple[HeadName, ...]") -> "tuple[HeadName, ...]":
         """Delete heads that are absorbed; those that are still there."""

@@ -4,7 +4,7 @@ Packs of any number of heads can be united in any order: at each path the larger
 larger. `absorbed` names the slots whose packs and vectors are in here, so that anybody may delete them. `notes` are texts of notes.py, which nobody needs.
 
 `tables` are copies of small packs' tables of contents, by the sha256 by which the packs are named: with many packs each would cost a request. They are verified
-as those in the packs are, and any may be missing.
+as those in the packs are, and any may be missing. `bundles` hold copies of larger ones.
 """
 
 import base64
@@ -12,7 +12,8 @@ import base64
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
 from chandlery.values import value
-from chandlery.volume import pack, table_check, tombstones
+from chandlery.volume import bundles, pack, table_check, tombstones
+from chandlery.volume.bundles import Bundle
 from chandlery.volume.head import fresh_slot
 from chandlery.volume.pack import PackRef
 from chandlery.volume.problem import Problem, problem_of
@@ -23,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from chandlery.oci.digest import Digest
     from chandlery.volume.protocol import VolumeRemote
     from chandlery.volume.tombstones import Tombstones
 
@@ -44,6 +46,13 @@ class RemoteHead:
     absorbed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     tables: tuple[tuple[str, bytes], ...] = ()
+    bundles: tuple[Bundle, ...] = ()
+
+    @property
+    def blobs(self) -> "tuple[tuple[Digest, int], ...]":
+        """What is named, with sizes."""
+        packs = tuple([(item.digest, item.size_bytes) for item in self.packs])
+        return (*packs, *((bundle.digest, bundle.size_bytes) for bundle in self.bundles))
 
 
 @value
@@ -167,6 +176,7 @@ def encode(head: RemoteHead) -> bytes:
             "absorbed": list(head.absorbed),
             "notes": list(head.notes),
             **({"tables": {sha256: base64.b64encode(table).decode() for sha256, table in head.tables}} if head.tables else {}),
+            **({"bundles": [bundles.encode(bundle) for bundle in head.bundles]} if head.bundles else {}),
         }
     )
     if len(plain) <= _SMALL_BYTES:
@@ -187,7 +197,8 @@ def decode(data: bytes) -> RemoteHead:
     notes = document.get("notes", [])
     told = tuple([text for text in notes if isinstance(text, str)]) if isinstance(notes, list) else ()
     copies = tuple([(sha256, base64.b64decode(table)) for sha256, table in document.get("tables", {}).items()])
-    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]), told, copies)
+    named = bundles.decode(document.get("bundles", []))
+    head = RemoteHead(decode_vector(document["vector"]), document["lamport"], packs, removed, tuple(document["absorbed"]), told, copies, named)
     vectors = (head.vector, *(vector for vector, _ in removals))
     is_possible = table_check.is_count(head.lamport) and len(head.packs) <= MAX_PACKS and all(map(table_check.is_vector, vectors))
     if not is_possible or not all(table_check.is_path(path) for path, _ in head.tombstones) or not all(map(table_check.is_slot, head.absorbed)):
@@ -214,7 +225,8 @@ def united(one: RemoteHead, other: RemoteHead) -> RemoteHead:
     vector, lamport = one.vector.joined(other.vector), max(one.lamport, other.lamport)
     notes = tuple(dict.fromkeys((*one.notes, *other.notes)))
     tables = tuple(dict((*one.tables, *other.tables)).items())
-    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), (), notes, tables)
+    named = tuple(dict.fromkeys((*one.bundles, *other.bundles)))
+    return RemoteHead(vector, lamport, packs, tombstones.joined(one.tombstones, other.tombstones), (), notes, tables, named)
 
 
 def small_tables(packs: "Iterable[PackRef]", tables: "Mapping[str, bytes]") -> tuple[tuple[str, bytes], ...]:

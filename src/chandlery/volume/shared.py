@@ -5,14 +5,14 @@ At each path the larger precedence wins (merge.py); tombstones of any head remov
 """
 
 import os
-from functools import reduce
+from functools import partial, reduce
 
 from chandlery.content.names import fresh_name
 from chandlery.content.race import reach
 from chandlery.errors import ChandleryError, MachineError, NoSpace
 from chandlery.linux.flock import FileLock
 from chandlery.values import replace, value
-from chandlery.volume import attaching, committing, fetch, materialise, notes, pack_reader, reconciling, remote_head, removing, seen_before, tombstones
+from chandlery.volume import attaching, bundles, committing, fetch, materialise, notes, pack_reader, reconciling, remote_head, removing, seen_before, tombstones
 from chandlery.volume.adapters import known
 from chandlery.volume.at_hand import AtHand
 from chandlery.volume.head import FIND_BY_ID, SHARED_INSTANCE, Head, Layer, VolumeRow, advance, find_or_create, fresh_slot, slot_of, volume_row
@@ -26,11 +26,12 @@ from chandlery.volume.tree import EMPTY_VECTOR, Entry, Version, VersionVector, a
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from chandlery.content.session import Session
     from chandlery.content.store import Store
     from chandlery.oci.digest import Digest
+    from chandlery.volume.bundles import BundleReader
     from chandlery.volume.problem import Problem
     from chandlery.volume.protocol import VolumeRemote
 
@@ -131,6 +132,7 @@ class _Pull:
         self._warnings: list[Problem] = []
         self._at_hand: AtHand | None = None
         self._may_ask = True
+        self._bundles: list[BundleReader] = []
 
     def run(self) -> PullReport:
         """Fetch, then take the lock. Where the head has moved meanwhile it is all done again with the lock held, from what was fetched already, and that
@@ -183,6 +185,7 @@ class _Pull:
         self._tidy(plan)
         files = [entry for entry in entries if not entry.is_directory]
         broken = frozenset([item.digest for item, reader in self._readers.items() if reader.is_lost()])
+        broken |= {reader.bundle.digest for reader in self._bundles if reader.is_broken}
         warnings = (*self._warnings, *fetched.warnings, *indexes.warnings)
         size_bytes = sum(entry.size for entry in files)
         return PullReport(self._looks, len(files), size_bytes, fetched.files, fetched.size_bytes, broken, warnings)
@@ -204,7 +207,8 @@ class _Pull:
         copies = dict(self._theirs.tables)
         while chosen := remote_head.needed(left):
             files = {item: f"{scratch}/{item.digest.hex}-{item.table_at}" for item in chosen}
-            readers = [PackReader(places[item], item, files[item], copies.get(item.table_sha256, b"")) for item in chosen]
+            bundled = self._bundled([item for item in chosen if item.size_bytes > most and item.table_sha256 not in copies], scratch)
+            readers = [PackReader(places[item], item, files[item], copy_of(item, copies, bundled)) for item in chosen]
             self._readers.update((reader.ref, reader) for reader in readers)
             for reader in readers if not self._may_ask else ():
                 reader.stop_asking()
@@ -213,6 +217,11 @@ class _Pull:
             if not problems:
                 return
             left = tuple([item for item in left if item not in self._readers])
+
+    def _bundled(self, packs: list[PackRef], scratch: str) -> "dict[str, BundleReader]":
+        found = bundles.readers([(remote, head.bundles) for remote, head in self._sides], packs, scratch) if self._may_ask else {}
+        self._bundles.extend(found.values())
+        return found
 
     def _tables(self) -> "Tables":
         """Without what the projects of other scopes made themselves."""
@@ -255,6 +264,13 @@ class _Pull:
             removing.leave_out(self._store, self._volume_id, plan.alien)
         if tombstones.joined(plan.row.head.tombstones, self._theirs.tombstones) != plan.row.head.tombstones:
             tombstones.take_out(self._store, self._session, self._volume_id, self._theirs.tombstones)
+
+
+def copy_of(ref: PackRef, copies: dict[str, bytes], bundled: "dict[str, BundleReader]") -> "Callable[[], bytes]":
+    if ref.table_sha256 in bundled:
+        return partial(bundled[ref.table_sha256].table, ref.table_sha256)
+    table = copies.get(ref.table_sha256, b"")
+    return lambda: table
 
 
 class _Plan:
