@@ -340,7 +340,8 @@ def test_blob_is_sent_while_it_is_made(fake, client, ref, monkeypatch):
     with StreamedBlob(client, ref) as blob:
         for chunk in chunks(DATA):
             blob.write(chunk)
-        blob.finish(BLOB.digest)
+        blob.end(BLOB.digest)
+    assert blob.finish()
     assert fake.blobs["team/app", BLOB.digest] == DATA
 
 
@@ -363,7 +364,8 @@ def test_wrong_digest_of_the_maker_is_refused_by_the_registry(fake, client, ref)
     def make() -> None:
         with StreamedBlob(client, ref) as blob:
             blob.write(DATA)
-            blob.finish(sha256(b"other"))
+            blob.end(sha256(b"other"))
+        blob.finish()
 
     with pytest.raises(LyingRegistry) as caught:
         make()
@@ -379,7 +381,8 @@ def test_maker_hears_that_the_upload_failed(fake, client, ref, monkeypatch):
         with StreamedBlob(client, ref) as blob:
             for _ in range(10_000):
                 blob.write(DATA[:1000])
-            blob.finish(BLOB.digest)
+            blob.end(BLOB.digest)
+        blob.finish()
 
     with pytest.raises(AccessDenied):
         make()

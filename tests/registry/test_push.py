@@ -42,6 +42,16 @@ def ref(fake):
     return parse(f"{fake.host}/team/app:1")
 
 
+class OnItsWay:
+    """A blob that somebody else sends, or said that they would."""
+
+    def __init__(self, blob: Descriptor, arrives: bool) -> None:
+        self.digest, self._arrives = blob.digest, arrives
+
+    def finish(self) -> bool:
+        return self._arrives
+
+
 def open_blob(blob: Descriptor) -> io.BytesIO:
     return io.BytesIO(BLOBS[blob.digest])
 
@@ -71,11 +81,18 @@ def test_second_push_costs_one_look_up(fake, client, ref):
 def test_what_was_just_sent_is_not_asked_for(fake, client, ref):
     push_all(client, parse(f"{fake.host}/team/app:0"))
     before = len(fake.seen)
-    receipt = push_all(client, ref, sent={CONFIG.digest, LAYERS[0].digest})
+    receipt = push_all(client, ref, streams=(OnItsWay(CONFIG, True), OnItsWay(LAYERS[0], True)))
     asked = [seen.path for seen in fake.seen[before:] if seen.method == "HEAD"]
     assert len(asked) == 5
     assert not any(str(LAYERS[0].digest) in path or "/manifests/" in path for path in asked)
     assert receipt.digest == MANIFEST.digest
+
+
+def test_what_did_not_arrive_by_itself_is_sent_before_anybody_hears_that_all_is_there(fake, client, ref):
+    there = []
+    receipt = push_all(client, ref, streams=(OnItsWay(LAYERS[0], False),), on_blobs=lambda: there.append({digest for _, digest in fake.blobs}))
+    assert there == [set(BLOBS)]
+    assert receipt.blobs_sent == len(BLOBS)
 
 
 def test_other_tag_moves_no_blob(fake, client, ref):

@@ -4,6 +4,8 @@ Exports are vertices of the graph: a layer that turns out to be gone while it is
 is written under a temporary name beside its destination and renamed when it is whole.
 """
 
+from functools import partial
+
 from chandlery.content.session import Session
 from chandlery.content.store import Store
 from chandlery.engine.destination import Destination
@@ -47,7 +49,7 @@ class Exported:
 
 class Exports:
     """For one build. `origins(registry)` gives repositories there that are likely to have a blob, by its digest; `inline` the cache that
-    an image is to carry of itself."""
+    an image is to carry of itself. `on_blobs` hears which repository has all blobs of an image, before a manifest names them."""
 
     def __init__(
         self,
@@ -63,8 +65,10 @@ class Exports:
         client: "Callable[[], RegistryClient]",
         origins: "Callable[[str], dict[Digest, str]]",
         inline: "Callable[[FileSystem], str] | None" = None,
+        on_blobs: "Callable[[Reference], None]" = lambda _: None,
     ) -> None:
         self._inline = inline
+        self._on_blobs = on_blobs
         self._outputs = outputs
         self._tags = tuple(reference.parse(tag) for tag in tags)
         self._recipe = recipe
@@ -76,7 +80,6 @@ class Exports:
         self._client = client
         self._origins = origins
         self.made: list[Exported] = []
-        self.pushed: list[Reference] = []
 
     def name(self, output: int) -> str:
         chosen = self._outputs[output]
@@ -188,7 +191,6 @@ class Exports:
             return streams[-1]
 
         image = self._image(chosen, result, step, send=send if names else None, is_push=True)
-        sent = {stream.sent for stream in streams if stream.sent is not None}
         blobs = (image.manifest.config, *image.manifest.layers)
 
         self._keep(image, names)
@@ -204,11 +206,11 @@ class Exports:
                 open_blob=self._forms.open_blob,
                 manifest=image.manifest,
                 mount_from=self._origins(name.registry),
-                sent=sent if name.name == names[0].name else (),
+                streams=tuple(streams) if name.name == names[0].name else (),
+                on_blobs=partial(self._on_blobs, name),
                 on_progress=report,
             )
             step.moved(receipt.bytes_moved)
-            self.pushed.append(name)
         return _exported(image, names)
 
     def _keep(self, image: Image, names: tuple[Reference, ...]) -> None:

@@ -146,7 +146,7 @@ class _Build:
         )
         with self._shared(sharing, workshop), workshop:
             origins = lambda registry: _mountable(registry, images, remote)  # noqa: E731
-            exports = self._exports(lowered, forms, workshop, origins, caches)
+            exports = self._exports(lowered, forms, workshop, origins, caches, sharing)
             tasks = BuildTasks(
                 graph=graph,
                 keys=solver.keys,
@@ -168,7 +168,7 @@ class _Build:
                 graph=graph, solver=solver, records=records, tasks=tasks, crew=workshop.crew, book=self._book, is_shown=base.is_shown,
                 volatility=volatility, sharing=sharing, volumes=workshop if sharing.is_on else None,
             ).run()  # fmt: skip
-            sharing.settle(tuple([(name.registry, name.repository) for name in exports.pushed]))
+            sharing.settle()
             if caches is not None:
                 caches.export(forms, lambda vertex: _recorded(vertex, solver, records, sharing), origins)
         contexts.save()
@@ -185,6 +185,7 @@ class _Build:
         workshop: Workshop,
         origins: "Callable[[str], dict[Digest, str]]",
         caches: "BuildkitCaches | None",
+        sharing: Sharing,
     ) -> Exports:
         epoch_s, tools = epoch_of(lowered), self._tools
         return Exports(
@@ -199,6 +200,7 @@ class _Build:
             client=tools.images.client,
             origins=origins,
             inline=caches.inline if caches is not None else None,
+            on_blobs=lambda name: sharing.blobs_are_at(name.registry, name.repository),
         )
 
     def _remote_layers(self, places: "tuple[StepRemote | ImportedCache, ...]") -> RemoteLayers:

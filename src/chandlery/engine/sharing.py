@@ -217,15 +217,21 @@ class Sharing:
         if moment is Moment.NOW:
             self._offer_now(offer)
         else:
-            self._later.append((moment, offer))
+            with self._lock:
+                self._later.append((moment, offer))
 
-    def settle(self, pushed_to: tuple[tuple[str, str], ...]) -> None:
-        """The outputs are made, and their layers in the repositories `pushed_to`: what waited for that goes out, and what a failure would have
-        needed doesn't. Where this isn't called, everything goes out at the end."""
-        self._later, waited = [], self._later
-        for moment, offer in waited:
-            if moment.is_certain:
-                self._offer_now(replace(offer, pushed_to=pushed_to))
+    def blobs_are_at(self, registry: str, repository: str) -> None:
+        """An output's layers are there: what waited for that goes out, beside the end of the push. Called by any thread."""
+        with self._lock:
+            certain = [offer for moment, offer in self._later if moment.is_certain]
+            self._later = [later for later in self._later if not later[0].is_certain]
+        for offer in certain:
+            self._offer_now(replace(offer, pushed_to=((registry, repository),)))
+
+    def settle(self) -> None:
+        """The outputs are made: what only a failure would have needed doesn't go out. Where this isn't called, everything does."""
+        with self._lock:
+            self._later = [later for later in self._later if later[0].is_certain]
 
     def _offer_now(self, offer: "Offer") -> None:
         target = self._target()

@@ -118,6 +118,8 @@ class ImageShelf:
 
     def push(self, text: str, *, compression: str = "gzip", on_progress: "Callable[[int, int], None]") -> "tuple[Reference, PushReceipt]":
         """Send an image to the registry that its name says. One that was pulled or pushed before keeps its digest. Raises RegistryError."""
+        import threading
+
         from chandlery.registry.push import push
         from chandlery.registry.streamed import StreamedBlob
 
@@ -125,15 +127,19 @@ class ImageShelf:
         if stored.name.startswith("sha256:"):
             raise RequestError(f"{text} has no name to be pushed under", code="request.no-name", hint="give it one with 'chandlery tag'")
         name = reference.parse(stored.name)
-        sent: list[int] = []
+        streams: list[StreamedBlob] = []
+        counting = threading.Lock()
+        sent_bytes = 0
 
         def on_bytes(count: int) -> None:
-            sent[-1] += count
-            on_progress(sum(sent), 0)
+            nonlocal sent_bytes
+            with counting:
+                sent_bytes += count
+            on_progress(sent_bytes, 0)
 
         def send() -> StreamedBlob:
-            sent.append(0)
-            return StreamedBlob(self.tools.client(), name, on_bytes=on_bytes)
+            streams.append(StreamedBlob(self.tools.client(), name, on_bytes=on_bytes))
+            return streams[-1]
 
         image = self.packed(stored, compression=compression, send=send)
         self._store.blobs.put(image.manifest.raw, session=self.tools.session)
@@ -143,15 +149,15 @@ class ImageShelf:
             blobs=(image.manifest.config, *image.manifest.layers),
             open_blob=lambda blob: self._store.blobs.open(blob.digest),
             manifest=image.manifest,
+            streams=tuple(streams),
             on_progress=lambda progress: on_progress(progress.done_bytes, progress.total_bytes),
         )
         names = ImageNames(self._store, self.tools.session)
         names.put((stored.name,), image.config_blob, stored.diff_ids, manifest_digest=image.manifest.digest)
         return name, replace(
             receipt,
-            bytes_moved=receipt.bytes_moved + sum(sent),
-            blobs_sent=receipt.blobs_sent + len(sent),
-            blobs_skipped=max(0, receipt.blobs_skipped - len(sent)),
+            bytes_moved=receipt.bytes_moved + sent_bytes,
+            blobs_sent=receipt.blobs_sent + sum(stream.finish() for stream in streams),
         )
 
     def packed(self, stored: StoredImage, *, compression: str = "gzip", send: "Send | None" = None) -> Image:

@@ -4,6 +4,7 @@ One instance a build; called from the driver and from workers' threads. Numbers 
 """
 
 import time
+from _thread import allocate_lock
 from itertools import count
 
 from chandlery.buildcache.record import Observation
@@ -29,6 +30,7 @@ class Step:
         self.key = key
         self.started_at_s = time.time()
         self.bytes_moved = 0
+        self._counting = allocate_lock()
         self.log_tail = b""
         self.volumes: list[VolumeUsed] = []
 
@@ -43,7 +45,8 @@ class Step:
 
     def moved(self, size_bytes: int) -> None:
         """Count bytes that crossed the network for this step."""
-        self.bytes_moved += size_bytes
+        with self._counting:
+            self.bytes_moved += size_bytes
 
     def used_volume(self, scope: str, use: "StepUse") -> None:
         """Report what the step had of a cache volume of that scope."""

@@ -16,12 +16,21 @@ from chandlery.values import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
 
     from chandlery.oci.manifest import Index, Manifest
     from chandlery.registry.upload import Readable
 
     OpenBlob = Callable[[Descriptor], Readable]
+
+    class OnItsWay(Protocol):
+        """A blob that is being sent to the same repository (streamed.py)."""
+
+        digest: Digest | None
+
+        def finish(self) -> bool:
+            """Wait for it; False where it has to be sent after all. Raises RegistryError."""
 
 
 @value
@@ -52,25 +61,30 @@ def push(
     manifest: "Manifest | Index",
     children: "tuple[Manifest | Index, ...]" = (),
     mount_from: "Mapping[Digest, str] | None" = None,
-    sent: "Container[Digest]" = (),
+    streams: "tuple[OnItsWay, ...]" = (),
+    on_blobs: "Callable[[], None]" = lambda: None,
     parallel: int = 4,
     on_progress: "Callable[[PushProgress], None]" = lambda _: None,
 ) -> PushReceipt:
     """Push `manifest`, under the reference's tag (or by digest where it has none), with everything below it.
 
     `blobs` are configs and layers in any order; `open_blob` opens one from its start, and may be called again for a second try. `children` are the
-    manifests of an index. `mount_from` knows repositories on this registry that have a blob; `sent` are blobs that just went there. Raises RegistryError, and
-    whatever `open_blob` raises.
+    manifests of an index. `mount_from` knows repositories on this registry that have a blob; `streams` are blobs that are already on their way. `on_blobs`
+    is called when all blobs are there. Raises RegistryError, and whatever `open_blob` raises.
     """
     target = reference.tag or str(manifest.digest)
     wanted = list({blob.digest: blob for blob in blobs if blob.media_type != types.DOCKER_FOREIGN_LAYER}.values())
-    fresh = [blob for blob in wanted if blob.digest not in sent]
-    if len(fresh) == len(wanted):
+    on_their_way = {stream.digest for stream in streams}
+    fresh = [blob for blob in wanted if blob.digest not in on_their_way]
+    if not streams:
         there = client.head_at_registry(replace(reference, digest=None if reference.tag else manifest.digest))
         if there is not None and there.digest == manifest.digest:
             return PushReceipt(manifest.digest, blobs_skipped=len(wanted))
     work = _Work(client, reference, open_blob, mount_from or {}, on_progress, sum(blob.size_bytes for blob in fresh))
-    _in_parallel(work.transfer, sorted(fresh, key=lambda blob: -blob.size_bytes), parallel, stop=client.http.stop)
+    work.transfer_all(fresh, parallel)
+    lost = {stream.digest for stream in streams if not stream.finish()}
+    work.transfer_all([blob for blob in wanted if blob.digest in lost], parallel)
+    on_blobs()
     for child in children:
         client.put_manifest(reference, str(child.digest), child)
     client.put_manifest(reference, target, manifest)
@@ -98,6 +112,9 @@ class _Work:
         self._lock = threading.Lock()
         self._done_bytes = 0
         self._bytes_moved = self._sent = self._skipped = self._mounted = 0
+
+    def transfer_all(self, blobs: list[Descriptor], parallel: int) -> None:
+        _in_parallel(self.transfer, sorted(blobs, key=lambda blob: -blob.size_bytes), parallel, stop=self._client.http.stop)
 
     def transfer(self, blob: Descriptor) -> None:
         """Make one blob be there, the cheapest way that works."""

@@ -1,7 +1,7 @@
 """`StreamedBlob`: a blob that is sent to a registry while it is still being made.
 
 A sink for whoever compresses a layer: `write` hands a chunk to a thread that uploads, a bounded number of chunks behind. The maker hashes what
-it makes anyway and says the digest at the end.
+it makes anyway and says the digest at the end; what is still on its way then is waited for by the push of which the blob is a part.
 """
 
 import queue
@@ -27,9 +27,9 @@ class _Abandoned(Exception):
 
 
 class StreamedBlob:
-    """`with StreamedBlob(client, reference) as blob: packed = make(blob.write); blob.finish(packed.digest)`.
+    """`with StreamedBlob(client, reference) as blob: packed = make(blob.write); blob.end(packed.digest)`, then `blob.finish()`.
 
-    Leaving the block without `finish` cancels the upload. What the upload raises is raised by the next `write`, or by `finish`; but where the registry can't
+    Leaving the block without `end` cancels the upload. What the upload raises is raised by the next `write`, or by `finish`; but where the registry can't
     be reached for a while, nothing is: the blob is then sent as any other, with second tries, by the push that follows.
     """
 
@@ -38,9 +38,10 @@ class StreamedBlob:
         self._reference = reference
         self._on_bytes = on_bytes
         self._queue: queue.Queue[Buffer | Digest | _Abandoned] = queue.Queue(QUEUE_CHUNKS)
-        self._digest: Digest | None = None
+        self.digest: Digest | None = None
+        """What the maker said at the end."""
         self._failure: BaseException | None = None
-        self._is_done = False
+        self._has_ended = self._is_done = False
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
 
     def __enter__(self) -> "StreamedBlob":
@@ -48,7 +49,7 @@ class StreamedBlob:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._thread.is_alive():
+        if self.digest is None:
             self._queue.put(_Abandoned())
             self._thread.join()
 
@@ -60,19 +61,19 @@ class StreamedBlob:
             raise self._failure
         return len(chunk)
 
-    def finish(self, digest: Digest) -> None:
-        """Wait until the registry has everything. `digest` is what the maker computed; the registry checks it. Raises RegistryError."""
+    def end(self, digest: Digest) -> None:
+        """Nothing more is written. `digest` is what the maker computed; the registry checks it."""
+        self.digest = digest
         self._queue.put(digest)
+
+    def finish(self) -> bool:
+        """Wait until the registry has everything; False if it couldn't be reached for a while. Raises RegistryError."""
         self._thread.join()
         if self._failure is not None and not self._failure_is_passing:
             raise self._failure
         if not self._is_done and self._failure is None:
             raise InternalError("a streamed upload ended without a result", code="internal.upload")
-
-    @property
-    def sent(self) -> Digest | None:
-        """What the registry now has."""
-        return self._digest if self._is_done else None
+        return self._is_done
 
     @property
     def _failure_is_passing(self) -> bool:
@@ -83,7 +84,7 @@ class StreamedBlob:
             if isinstance(chunk, _Abandoned):
                 raise chunk
             yield chunk
-        self._digest = chunk
+        self._has_ended = True
 
     def _run(self) -> None:
         try:
@@ -96,11 +97,11 @@ class StreamedBlob:
             self._drain()
 
     def _stated(self) -> Digest:
-        if self._digest is None:
+        if self.digest is None:
             raise InternalError("a streamed upload ended before its blob", code="internal.upload")
-        return self._digest
+        return self.digest
 
     def _drain(self) -> None:
         """Take what the maker still writes, so that it never waits for a thread that has given up."""
-        while self._digest is None and not isinstance(self._queue.get(), (Digest, _Abandoned)):
-            pass
+        while not self._has_ended:
+            self._has_ended = isinstance(self._queue.get(), (Digest, _Abandoned))

@@ -142,8 +142,8 @@ class LayerForms:
         """The layer as a blob of the content store: (diff id, descriptor). An existing blob is taken, of any compression unless forced.
 
         A layer whose diff id nobody knows yet gets it from being packed: its files are read once. `send` begins an upload that a blob which
-        has to be packed goes to meanwhile; what fails there is raised. `may_stay_away`: a blob that a registry or a shared cache is known to have is
-        described and not fetched; `open_blob` fetches it.
+        has to be packed goes to meanwhile, and that the caller finishes; what fails there is raised. `may_stay_away`: a blob that a registry or a shared
+        cache is known to have is described and not fetched; `open_blob` fetches it.
         """
         name = layer.diff_id or layer.snapshot
         with self._locks.hold(f"pack:{name}:{form.compression}", timeout_s=PACK_TIMEOUT_S, while_waiting=self._check):
@@ -234,7 +234,7 @@ class LayerForms:
                 raise StoreError(f"nobody has the blob of layer {known} any more", code="store.base-lost", hint=hint)
             ingest.commit(packed.digest, packed.size_bytes)
             if sent is not None:
-                sent.finish(packed.digest)
+                sent.end(packed.digest)
         if clamp_s is None:
             self._snapshots.set_digests(snapshot, diff_id=packed.diff_id, tar_size=packed.tar_size)
         self._known[snapshot, clamp_s] = (packed.diff_id, packed.tar_size)
