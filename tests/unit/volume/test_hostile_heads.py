@@ -219,6 +219,32 @@ def test_a_link_in_a_shared_directory_leads_nobody_elsewhere(tmp_path, remote, m
     assert (elsewhere / "precious").stat().st_mtime == 1
 
 
+@pytest.mark.parametrize("place", ["heads", "blobs", "volume", "scope"])
+def test_a_directory_that_became_a_link_gets_nothing_of_ours(tmp_path, remote, machines, place):
+    """Whoever may write beside us leads neither what we write nor what we read elsewhere."""
+    one, two = machines
+    one.build(jars("a"))
+    volume = os.path.dirname(remote._heads)
+    linked = {"heads": remote._heads, "blobs": remote._blobs, "volume": volume, "scope": os.path.dirname(volume)}[place]
+    elsewhere = tmp_path / "elsewhere"
+    os.rename(linked, elsewhere)
+    os.symlink(elsewhere, linked)
+    before = sorted(str(path) for path in elsewhere.rglob("*"))
+    assert two.build(jars("b")) == {}
+    assert one.build(jars("c")) == jars("a")
+    assert sorted(str(path) for path in elsewhere.rglob("*")) == before
+    # of blobs there is only something to say where something is to be fetched
+    assert {code for machine in machines for code in machine.codes} == {
+        *([("volume.not-published", "volume.not-a-directory")]),
+        ("volume.not-whole" if place == "blobs" else "volume.not-fetched", "volume.not-a-directory"),
+    }
+    os.unlink(linked)
+    os.rename(elsewhere, linked)
+    one.build()
+    two.build()
+    assert one.sees() == two.sees() == jars("a", "b", "c")
+
+
 def test_collection_takes_blobs_alone(tmp_path, remote, machines):
     one, _ = machines
     one.build(jars("a"))
