@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+FIRST_ANSWER_S = 4.5
+
 
 def build(request: BuildRequest, *, sink: EventSink = discard, settings: Settings | None = None) -> BuildResult:
     """Build an image: a request in, events on the way, a result out.
@@ -126,9 +128,9 @@ def _shared_caches(
     from chandlery.wiring_caches import Clients, SharedCaches
 
     clients = Clients(
-        asking=_once(lambda: connect(settings, contacts(), is_brief=True)),
-        fetching=_once(lambda: connect(settings, contacts(), is_brief=True, should_stop=stop.is_set)),
-        moving=_once(lambda: connect(settings, contacts())),
+        asking=_once(lambda: connect(settings, contacts(), is_brief=True, first_answer_s=FIRST_ANSWER_S)),
+        fetching=_once(lambda: connect(settings, contacts(), is_brief=True, first_answer_s=FIRST_ANSWER_S, should_stop=stop.is_set)),
+        moving=_once(lambda: connect(settings, contacts(), first_answer_s=FIRST_ANSWER_S)),
     )
     return SharedCaches(settings, store, scopes, request, clients)
 
@@ -140,14 +142,19 @@ def _contacts() -> "Contacts":
 
 
 def connect(
-    settings: Settings, contacts: "Contacts | None" = None, *, should_stop: "Callable[[], bool]" = lambda: False, is_brief: bool = False
+    settings: Settings,
+    contacts: "Contacts | None" = None,
+    *,
+    should_stop: "Callable[[], bool]" = lambda: False,
+    is_brief: bool = False,
+    first_answer_s: float = 0.0,
 ) -> "RegistryClient":
     """A registry client with this machine's credentials, mirrors, proxies and certificates; a brief one gives up after a few seconds. Those of one build
-    share `contacts`."""
+    share `contacts`; those that have a `first_answer_s` wait together no longer than that for a host that says nothing at all."""
     from chandlery.registry.client import RegistryClient
     from chandlery.values import replace
 
-    found = registry_settings(settings)
+    found = replace(registry_settings(settings), first_answer_s=first_answer_s)
     if is_brief:
         found = replace(found, connect_timeout_s=2.0, read_timeout_s=4.0, attempts=3)
     return RegistryClient(found, contacts=contacts, should_stop=should_stop)

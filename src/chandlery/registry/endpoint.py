@@ -1,19 +1,26 @@
 """Where a registry's requests go: its own host, its mirrors, with or without TLS; and the URLs of the distribution spec.
 
 Whether a host that may be plain really is plain is found out once, by asking /v2/: loopback hosts http first, unless certs.d knows them;
-hosts named as insecure https first, as docker does.
+hosts named as insecure https first, as docker does. The other is asked as well where the first says nothing for a moment.
 """
 
 import json
 import re
 
-from chandlery.errors import LyingRegistry, RegistryError
+from chandlery.errors import ChandleryError, LyingRegistry
 from chandlery.oci.reference import DEFAULT_REGISTRY, Reference
 from chandlery.registry import host as hosts
 from chandlery.registry import tls
 from chandlery.registry.auth import Request
 from chandlery.registry.http import HttpClient, host_of, origin_of
 from chandlery.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import queue
+
+HEAD_START_S = 0.3
+GRACE_S = 2.0
 
 
 @value
@@ -55,16 +62,51 @@ class Endpoints:
         return self._http.contacts.scheme(host, lambda: self._find_scheme(host, candidates)) or candidates[0]
 
     def _find_scheme(self, host: str, candidates: tuple[str, ...]) -> str:
+        """The first candidate that is answered rightly; "" where none is. One that says nothing doesn't hold up the next for long, but is preferred to it for
+        GRACE_S: what is slow to encrypt isn't spoken to in plain http for that."""
+        import queue
+        import threading
+
+        answers: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+        waiting: list[str] = []
+        right: list[str] = []
         for scheme in candidates:
-            try:
-                response = self._http.send(Request("GET", f"{scheme}://{host}/v2/"), doing=f"first contact with {host}", attempts=1)
-            except RegistryError:
-                continue
+            waiting.append(scheme)
+            threading.Thread(target=self._ask, args=(scheme, host, answers), name=f"chandlery-contact-{scheme}", daemon=True).start()
+            while waiting and not right:
+                wait_s = None if scheme == candidates[-1] else HEAD_START_S
+                if not _take(answers, waiting, right, wait_s):
+                    break
+        while right and waiting and candidates.index(waiting[0]) < candidates.index(right[0]) and _take(answers, waiting, right, GRACE_S):
+            pass
+        self._http.check()
+        return min(right, key=candidates.index, default="")
+
+    def _ask(self, scheme: str, host: str, answers: "queue.SimpleQueue[tuple[str, bool]]") -> None:
+        is_right = False
+        try:
+            response = self._http.send(Request("GET", f"{scheme}://{host}/v2/"), doing=f"first contact with {host}", attempts=1)
             response.close()
             # A TLS server that is spoken to in plain http answers 400, if anything.
-            if not (scheme == "http" and response.status == 400):
-                return scheme
-        return ""
+            is_right = not (scheme == "http" and response.status == 400)
+        except ChandleryError:
+            pass
+        finally:
+            answers.put((scheme, is_right))
+
+
+def _take(answers: "queue.SimpleQueue[tuple[str, bool]]", waiting: list[str], right: list[str], wait_s: float | None) -> bool:
+    """Wait for one more answer; whether one came."""
+    import queue
+
+    try:
+        scheme, is_right = answers.get(timeout=wait_s)
+    except queue.Empty:
+        return False
+    waiting.remove(scheme)
+    if is_right:
+        right.append(scheme)
+    return True
 
 
 def tag_names(raw: bytes, doing: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+TIMEOUT = "registry.timeout"
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SECRETS = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]+|://[^/@\s]+@|\?[^\s\"']*")
 
@@ -58,10 +59,14 @@ def from_transport(broken: Exception, *, doing: str, host: str) -> RegistryError
     if isinstance(broken, exceptions.ProxyError):
         return Unavailable(f"{doing}: the proxy for {host} can't be used", code="registry.proxy", hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
     if isinstance(broken, (exceptions.TimeoutError, TimeoutError)) and not isinstance(broken, exceptions.NewConnectionError):
-        return Unavailable(f"{doing}: {host} did not answer in time", code="registry.timeout", hint="the same command may pass later")
+        return silent(doing, host)
     if isinstance(broken, (exceptions.NewConnectionError, exceptions.NameResolutionError)):
         return Unavailable(f"{doing}: {host} can't be reached ({_text(reason)})", hint="check the name, the network and the proxy settings")
     return Unavailable(f"{doing}: the connection to {host} broke ({_text(reason)})", hint="the same command may pass later")
+
+
+def silent(doing: str, host: str) -> Unavailable:
+    return Unavailable(f"{doing}: {host} did not answer in time", code=TIMEOUT, hint="the same command may pass later")
 
 
 def wrong_digest(what: str, *, promised: str, got: str) -> LyingRegistry:

@@ -121,7 +121,7 @@ class HttpClient:
             try:
                 response = self._follow(request, doing=doing)
             except Unavailable:
-                if attempt == last:
+                if attempt == last or self._is_given_up(host_of(request.url)):
                     raise
                 self.back_off(attempt)
                 continue
@@ -163,8 +163,11 @@ class HttpClient:
     def _follow(self, request: Request, *, doing: str) -> Response:
         from urllib.parse import urljoin
 
+        # what has a body is answered when that was taken, and a place that a registry redirects to can be slow: neither says that nobody is there
+        is_limited = self.settings.first_answer_s > 0 and request.body is None
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._once(request, doing=doing)
+            response = self._first(request, doing=doing) if is_limited else self._once(request, doing=doing)
+            is_limited = False
             target = response.headers.get("Location", "")
             if response.status not in _REDIRECTS or not target:
                 return response
@@ -182,7 +185,26 @@ class HttpClient:
         text = f"{doing}: {host_of(before)} redirects to {errors.redacted(after)[:200]}, which is not encrypted"
         raise RegistryError(text, code="registry.insecure-redirect", hint="name that host as insecure if this is intended")
 
-    def _once(self, request: Request, *, doing: str) -> Response:
+    def _first(self, request: Request, *, doing: str) -> Response:
+        """As `_once`, but a host that never answered is waited for no longer than all clients of these contacts want to."""
+        host = host_of(request.url)
+        left_s = self.contacts.left_s(host, self.settings.first_answer_s)
+        if left_s is None:
+            return self._once(request, doing=doing)
+        if left_s <= 0:
+            raise errors.silent(doing, host)
+        try:
+            return self._once(request, doing=doing, within_s=left_s)
+        except RegistryError as broken:
+            if broken.code != errors.TIMEOUT:
+                self.contacts.refused(host)
+            raise
+
+    def _is_given_up(self, host: str) -> bool:
+        return self.settings.first_answer_s > 0 and self.contacts.left_s(host, self.settings.first_answer_s) == 0.0
+
+    def _once(self, request: Request, *, doing: str, within_s: float | None = None) -> Response:
+        from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
         host = host_of(request.url)
@@ -190,15 +212,18 @@ class HttpClient:
         body: Any = request.body() if callable(request.body) else request.body
         if request.body is not None and request.body_size != UNKNOWN_SIZE:
             headers["Content-Length"] = str(request.body_size)
+        timeout = Timeout(total=within_s, connect=self.settings.connect_timeout_s, read=self.settings.read_timeout_s)
         try:
             raw = self._pool(request.url).urlopen(
-                request.method, request.url, body=body, headers=headers, retries=False, redirect=False, preload_content=False, assert_same_host=False
+                request.method, request.url, body=body, headers=headers, retries=False, redirect=False, preload_content=False, assert_same_host=False,
+                timeout=timeout,
             )  # fmt: skip
         except (HTTPError, OSError) as broken:
             raise errors.from_transport(broken, doing=doing, host=host) from broken
         finally:
             if callable(request.body):
                 body.close()
+        self.contacts.heard(host)
         return Response(raw, request.url, self)
 
     def _pool(self, url: str) -> "PoolManager":

@@ -33,7 +33,8 @@ class RegistrySettings:
 
     `mirrors` maps a registry's name to base URLs that are asked first for pulls. `auth_files` are docker's config.json and files of its form,
     in order of precedence. `ca_file` replaces the system's certificate authorities ("" keeps them). Time-outs are for one wait each:
-    a connection being made, a next piece of an answer; `attempts` bounds how often one request is sent.
+    a connection being made, a next piece of an answer; `attempts` bounds how often one request is sent. `first_answer_s` bounds what all requests to a host
+    that never answered anything wait for it together, whichever client sends them; 0 doesn't.
     """
 
     insecure: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class RegistrySettings:
     proxies: Proxies = Proxies()
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
+    first_answer_s: float = 0.0
     attempts: int = 5
     back_off_s: float = 0.2
 
