@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,8 +109,40 @@ class Buildkit(Builder):
         return {"BUILDX_CONFIG": str(store.with_suffix(".buildx"))}
 
 
+class Docker(Builder):
+    """Debian's docker.io: a dockerd for each machine, alive while it builds."""
+
+    name = "docker"
+    immutable = ("diff",)
+
+    @contextlib.contextmanager
+    def running(self, store: Path, machine: Machine) -> Iterator[None]:
+        # short, for it holds sockets
+        with tempfile.TemporaryDirectory(prefix="farm-docker-", dir="/run", ignore_cleanup_errors=True) as state:
+            socket = store.with_suffix(".docker")
+            socket.unlink(missing_ok=True)
+            socket.symlink_to(f"{state}/s")
+            daemon = [*machine.command, "dockerd", "--data-root", str(store), "--exec-root", f"{state}/x", "--pidfile", f"{state}/p", "-H", f"unix://{state}/s"]
+            daemon += ["--config-file", "/dev/null", "--bridge=none", "--iptables=false", "--insecure-registry", addresses.REGISTRY]
+            with process.service(daemon, log=store.with_suffix(".daemon"), ready=[*self.command(store), "version"]):
+                yield
+            socket.unlink()
+
+    def pull_base(self, store: Path, machine: Machine) -> None:
+        process.timed([*machine.command, *self.command(store), "pull", "-q", addresses.BASE], log=store.with_suffix(".log"))
+
+    def command(self, store: Path) -> list[str]:
+        """Of Debian's client: it has a builder, while a newer one looks for a plugin."""
+        return [_DOCKER, "-H", f"unix://{os.readlink(store.with_suffix('.docker'))}"]
+
+
+_DOCKER = "/usr/bin/docker"
+
+
 def available() -> dict[str, Builder]:
     found: list[Builder] = [Chandlery()]
     if buildkit_available():
         found.append(Buildkit())
+    if shutil.which("dockerd") and os.access(_DOCKER, os.X_OK):
+        found.append(Docker())
     return {builder.name: builder for builder in found}

@@ -71,7 +71,7 @@ def _bytes_panel(panel: Axes, ordered: list[Row]) -> None:
 
 
 def _colours(ordered: list[Row]) -> list[str]:
-    return [_OURS_COLOUR if row.strategy == OURS else _PEER_COLOUR if row.strategy.startswith("bk-") else _OTHER_COLOUR for row in ordered]
+    return [_OURS_COLOUR if row.strategy == OURS else _PEER_COLOUR if strategies.is_peer(row.strategy) else _OTHER_COLOUR for row in ordered]
 
 
 def _seconds(row: Row) -> float:

@@ -131,7 +131,7 @@ def bars(found: list[Row], link_bytes_s: float) -> list[str]:
 
 
 def _against_peers(ours: Row, found: list[Row]) -> str:
-    same = [row for row in found if (row.schedule, row.change) == (ours.schedule, ours.change) and row.strategy.startswith("bk-")]
+    same = [row for row in found if (row.schedule, row.change) == (ours.schedule, ours.change) and strategies.is_peer(row.strategy)]
     peers = [(row.above_s.median, row.strategy) for row in same if row.above_s is not None]
     if not peers or ours.above_s is None:
         return ""

@@ -1,6 +1,5 @@
 """The ways of Chandlery: the scripts of examples/strategies, as they are, on the farm's machines."""
 
-import time
 from pathlib import Path
 
 from bench import process
@@ -17,13 +16,6 @@ class Script(Strategy):
     directory = ""
     refresh = ""
     """A script to run after a build whose poms changed, where the strategy has one."""
-
-    def build(self, job: Job) -> Times:
-        start = time.perf_counter()
-        self._image(job)
-        returned_s = time.perf_counter() - start
-        self._afterwards(job)
-        return Times(returned_s, time.perf_counter() - start)
 
     def _image(self, job: Job) -> None:
         self._run(job, "run", "--push")

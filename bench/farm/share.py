@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.farm import addresses
 from bench.farm.network import Machine
 
+_READ_AHEAD_KB = 8192
 SERVER = "/usr/lib/openssh/sftp-server"
 
 
@@ -30,6 +31,9 @@ def mounted(machine: Machine, directory: str, at: Path) -> Iterator[None]:
     host, _, port = addresses.SHARE.rpartition(":")
     subprocess.run([*machine.command, "sshfs", "-o", f"directport={port},allow_other,kernel_cache", f"{host}:{directory}", str(at)], check=True)
     try:
+        device = at.stat().st_dev
+        # the default is less than one round trip's worth of such a link
+        Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb").write_text(str(_READ_AHEAD_KB))
         yield
     finally:
         subprocess.run(["umount", str(at)], check=True)

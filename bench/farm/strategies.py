@@ -1,36 +1,19 @@
-"""The ways to build that are compared: Chandlery's, which are the scripts of examples/strategies, and those of BuildKit.
+"""The ways to build that are compared: Chandlery's, which are the scripts of examples/strategies, those of BuildKit, and docker's.
 
 A peer's way does what its users do, with a Dockerfile from the examples or from here.
 """
 
-import time
 from pathlib import Path
 
 from bench import process
 from bench.farm import addresses
 from bench.farm.builders import Builder, Buildkit
-from bench.farm.jobs import Job, Strategy, Times
+from bench.farm.docker_ways import DOCKER_PEERS, DOCKERFILES
+from bench.farm.jobs import Job, Strategy
 from bench.farm.scripts import EXAMPLES, OURS
 
-DOCKERFILES = Path(__file__).parent / "dockerfiles"
 
-
-class Peer(Strategy):
-    """One way of BuildKit's."""
-
-    def build(self, job: Job) -> Times:
-        start = time.perf_counter()
-        self._image(job)
-        returned_s = time.perf_counter() - start
-        self._afterwards(job)
-        return Times(returned_s, time.perf_counter() - start)
-
-    def _image(self, job: Job) -> None:
-        raise NotImplementedError
-
-    def _afterwards(self, job: Job) -> None:
-        """Nothing, unless the way keeps something that the build doesn't write."""
-
+class BuildkitPeer(Strategy):
     def _build(self, job: Job, dockerfile: Path, *options: str, push: str) -> None:
         assert isinstance(self.builder, Buildkit)
         arguments = [f"--build-arg=BASE={addresses.BASE}", f"--build-arg=JAR={addresses.JAR}", "-f", str(dockerfile), *options]
@@ -39,7 +22,7 @@ class Peer(Strategy):
         process.timed(command, log=job.log, env=self.builder.environment(job.store))
 
 
-class PeerCacheMount(Peer):
+class PeerCacheMount(BuildkitPeer):
     name = "bk-mount"
     title = "BuildKit: cache mount"
 
@@ -47,7 +30,7 @@ class PeerCacheMount(Peer):
         self._build(job, EXAMPLES / "9-cache-volumes" / "Dockerfile", push=job.image)
 
 
-class PeerSplit(Peer):
+class PeerSplit(BuildkitPeer):
     name = "bk-split"
     title = "BuildKit: split layers, registry cache"
 
@@ -56,7 +39,7 @@ class PeerSplit(Peer):
         self._build(job, DOCKERFILES / "split", f"--cache-from={cache}", f"--cache-to={cache},mode=max", push=job.image)
 
 
-class PeerInline(Peer):
+class PeerInline(BuildkitPeer):
     name = "bk-inline"
     title = "BuildKit: split layers, inline cache"
 
@@ -65,7 +48,7 @@ class PeerInline(Peer):
         self._build(job, DOCKERFILES / "split", *options, push=f"{job.image},{job.prefix}/app:latest")
 
 
-class PeerCopy(Peer):
+class PeerCopy(BuildkitPeer):
     """The dependencies from a cache image, copied in; the new cache image is pushed from the same build."""
 
     name = "bk-copy"
@@ -91,22 +74,33 @@ class PeerBind(PeerCopy):
     dockerfile = "bind"
 
 
-PEERS: tuple[type[Peer], ...] = (PeerCacheMount, PeerSplit, PeerInline, PeerCopy, PeerBind)
+BUILDKIT_PEERS: tuple[type[BuildkitPeer], ...] = (PeerCacheMount, PeerSplit, PeerInline, PeerCopy, PeerBind)
+
+
+KINDS: tuple[type[Strategy], ...] = (*OURS, *BUILDKIT_PEERS, *DOCKER_PEERS)
+_BUILDERS = {"chandlery": OURS, "buildkit": BUILDKIT_PEERS, "docker": DOCKER_PEERS}
 
 
 def titles() -> dict[str, str]:
-    return {kind.name: kind.title for kind in (*OURS, *PEERS)}
+    return {kind.name: kind.title for kind in KINDS}
 
 
 def known() -> list[str]:
-    return [kind.name for kind in (*OURS, *PEERS)]
+    return [kind.name for kind in KINDS]
+
+
+def is_peer(name: str) -> bool:
+    return name.startswith(("bk-", "docker-"))
 
 
 def make(names: list[str], builders: dict[str, Builder]) -> tuple[list[Strategy], list[str]]:
-    """Those of `names` that can take part here, and for each of the others a sentence that says why not."""
+    """Those of `names` that can take part here, and for each of the others a sentence that says why not. Where the newest BuildKit is missing, docker's
+    ways of the same name take the place of its."""
     made: list[Strategy] = []
     left_out: list[str] = []
-    for builder, kinds in (("chandlery", OURS), ("buildkit", PEERS)):
+    if "buildkit" not in builders:
+        names = [*names, *(name.replace("bk-", "docker-") for name in names if name.startswith("bk-"))]
+    for builder, kinds in _BUILDERS.items():
         for kind in kinds:
             if kind.name in names:
                 lacking = kind.lacks() if builder in builders else builder
