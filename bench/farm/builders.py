@@ -123,7 +123,9 @@ class Docker(Builder):
             socket.unlink(missing_ok=True)
             socket.symlink_to(f"{state}/s")
             daemon = [*machine.command, "dockerd", "--data-root", str(store), "--exec-root", f"{state}/x", "--pidfile", f"{state}/p", "-H", f"unix://{state}/s"]
-            daemon += ["--config-file", "/dev/null", "--bridge=none", "--iptables=false", "--insecure-registry", addresses.REGISTRY]
+            # this machine's own settings are not those of the farm's
+            Path(state, "config").write_text("{}")
+            daemon += ["--config-file", f"{state}/config", "--bridge=none", "--iptables=false", "--insecure-registry", addresses.REGISTRY]
             with process.service(daemon, log=store.with_suffix(".daemon"), ready=[*self.command(store), "version"]):
                 yield
             socket.unlink()
