@@ -31,7 +31,7 @@ class ChandleryError(Exception):
     """What went wrong (`message`), what to do about it (`hint`), and a stable `code`.
 
     `where` is "file:line:column" and `excerpt` the marked source lines, rendered, where an instruction is to blame; else empty. `end_line` is the
-    instruction's last line, 0 where only the first is known.
+    instruction's last line, 0 where only the first is known. `build` is what the build that it ended did before, an engine.request.BuildResult.
     """
 
     code = "internal"
@@ -40,6 +40,7 @@ class ChandleryError(Exception):
     where = ""
     excerpt = ""
     end_line = 0
+    build: object = None
 
     def __init__(self, message: str, *, code: str = "", hint: str = "") -> None:
         super().__init__(message)

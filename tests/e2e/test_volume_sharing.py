@@ -135,6 +135,28 @@ def test_what_a_pull_of_a_build_brought_is_counted_for_its_step(machines):
     assert len(shown["by"]) == 2
 
 
+def test_a_build_that_fails_tells_what_it_fetched_and_shared(machines):
+    machines.build("a")
+    step = "FROM busybox\nRUN touch /before\nRUN --mount=type=cache,target=/c cat /c/d/a.jar > /dev/null && head -c 3000 /dev/zero > /c/b.jar && {}\n"
+    shared = ("--cache-remote", machines.address, "--cache-scope", SCOPE, "--cache-publish-timeout=60s", "-o", "type=cacheonly")
+    failed = machines.on("two").builder.build(step.format("false"), *shared)
+    assert failed.status == 1
+    assert " volume  /c: 1 file read (6kB), 1 file fetched (6kB), 1 file added (3kB)" in failed.err
+    assert "Failed after" in failed.err
+    document = failed.metadata
+    assert document["chandlery.error"]["code"] == "step.failed"
+    (volume,) = document["chandlery.cache"]["volumes"]
+    assert (volume["files_fetched"], volume["bytes_fetched"], document["chandlery.cache"]["steps_published"]) == (1, 6000, 1)
+    (use,) = next(item["volumes"] for item in document["chandlery.build"]["steps"] if item["outcome"] == "failed")
+    assert (use["files_served"], use["files_fetched"]) == (1, 1)
+    # what came then is here now
+    mended = machines.builder.build(step.format("true"), *shared)
+    assert mended.status == 0
+    assert " volume  /c: " in mended.err
+    assert "fetched" not in mended.err.partition(" volume  /c: ")[2].partition("\n")[0]
+    assert machines.volume("ls", "/c", remote=False)[0]["served"] < 0.7
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -210,7 +210,8 @@ def test_a_commit_during_a_pull_neither_waits_nor_is_lost(fake, remote, tmp_path
 
         monkeypatch.setattr(shared, "reach", commit)
         fake.seen.clear()
-        shared.pull(two.store, (remote,), KEY)
+        report = shared.pull(two.store, (remote,), KEY)
+        assert (report.files, report.files_moved) == (len(jars("theirs")), len(jars("theirs")))
         assert len(waited) == 1
         assert waited[0] < 5
         assert two.sees() == jars("theirs", "mine")

@@ -128,6 +128,7 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
 
     progress = "quiet" if arguments.quiet else arguments.progress or settings.environment.get("BUILDKIT_PROGRESS", "") or "auto"
     display = open_display(progress, settings.environment)
+    request = None
     try:
         _refuse_later(arguments)
         if arguments.context is None:
@@ -138,7 +139,10 @@ def run(arguments: "Arguments", settings: "Settings") -> int:
     except ChandleryError as error:
         _name_root(error, arguments.root)
         display.fail(error)
-        _write_metadata(arguments.metadata_file, {"chandlery.error": {"code": error.code, "message": error.message, "exit_status": error.exit_status}})
+        if arguments.metadata_file:
+            from chandlery.cli.metadata import failure_metadata
+
+            _write_metadata(arguments.metadata_file, failure_metadata(request, error))
         return error.exit_status
     except BaseException:
         display.close(None)

@@ -2,10 +2,13 @@
 
 import os
 
+from chandlery.cli.display.summary import result_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.buildcache.record import Observation
     from chandlery.engine.request import BuildRequest, BuildResult
+    from chandlery.errors import ChandleryError
     from chandlery.events import VolumeUsed
 
 
@@ -60,6 +63,14 @@ def metadata(request: "BuildRequest", result: "BuildResult") -> "dict[str, objec
             ],
         }  # fmt: skip
     return document
+
+
+def failure_metadata(request: "BuildRequest | None", error: "ChandleryError") -> "dict[str, object]":
+    """The document of a build that failed: why, and what it did before."""
+    result = result_of(error)
+    before = metadata(request, result) if request is not None and result is not None else {}
+    ours = {name: part for name, part in before.items() if name.startswith("chandlery.")}
+    return ours | {"chandlery.error": {"code": error.code, "message": error.message, "exit_status": error.exit_status}}
 
 
 def _observed(item: "Observation") -> "dict[str, object]":

@@ -48,11 +48,12 @@ from chandlery.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from chandlery.buildcache.imported import ImportedCache
     from chandlery.buildcache.remote import StepRemote
     from chandlery.engine.buildkit_caches import BuildkitCaches
+    from chandlery.engine.exports import Exported
 
 
 def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
@@ -62,13 +63,16 @@ def build(request: BuildRequest, tools: Tools, sink: EventSink) -> BuildResult:
     whose = (tools.scopes.write, tools.scopes.reason) if tools.scopes.write else ("", "")
     sink(BuildStarted(tools.session.id, started_at_s, tools.store.layout.log(tools.session.id), *whose))
     error_code = "internal"
+    begun = _Build(request, tools, book, started_at_s)
     try:
-        result = _Build(request, tools, book, started_at_s).run()
+        result = begun.run()
         error_code = ""
         return result
     except Exception as raised:
         failure = as_ours(raised, tools.store.root)
         error_code = getattr(failure, "code", error_code)
+        if isinstance(failure, ChandleryError):
+            failure.build = begun.result()
         raise failure from (failure.__cause__ if failure is not raised else raised.__cause__)
     finally:
         sink(BuildFinished(tools.session.id, time.time(), error_code))
@@ -176,7 +180,7 @@ class _Build:
             from chandlery.engine.misses import Misses
 
             self._book.outcomes = Misses(graph, solver.keys, records, tools.store.db, contexts, solver.is_fresh).explained(self._book.outcomes)
-        return self._result(exports)
+        return self.result(exports.made)
 
     def _exports(
         self,
@@ -256,15 +260,16 @@ class _Build:
 
         return keep(self._tools, self._request, op, inputs)
 
-    def _result(self, exports: Exports) -> BuildResult:
-        first = next((made for made in exports.made if made.descriptor is not None), exports.made[0] if exports.made else None)
+    def result(self, outputs: "Sequence[Exported]" = ()) -> BuildResult:
+        """What was made and moved; of a build that failed, so far."""
+        first = next((made for made in outputs if made.descriptor is not None), outputs[0] if outputs else None)
         described = first.descriptor if first is not None else None
         return BuildResult(
             build_id=self._tools.session.id,
             image_digest=first.image_digest if first is not None else "",
             config_digest=first.config_digest if first is not None else "",
             descriptor=(("mediaType", described.media_type), ("digest", str(described.digest)), ("size", str(described.size_bytes))) if described else (),
-            names=tuple(name for made in exports.made for name in made.names),
+            names=tuple(name for made in outputs for name in made.names),
             steps=tuple(self._book.outcomes),
             warnings=tuple(self._book.warnings),
             bytes_moved=sum(step.bytes_moved for step in self._book.outcomes),

@@ -72,9 +72,11 @@ class VolumeUse:
         """When no step runs any more: wait for what is being published, at most so long. What was shared; no thread is left."""
         if self._volumes is None:
             return ()
-        reports = self._volumes.close(timeout_s)
+        self._volumes.close(timeout_s)
         for thread in self._fetching:
             thread.join()
+        # also of what was fetched for a step that never ran
+        reports = self._volumes.reports()
         self._volumes.forget(self._session)
         self._volumes.settle()
         return reports

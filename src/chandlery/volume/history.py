@@ -62,7 +62,9 @@ def as_object(use: StepUse) -> "dict[str, object]":
 def share_served(uses: "Iterable[StepUse]") -> float | None:
     """Of the bytes that these steps wanted of the volume, the part that was there; None where nothing is known."""
     known = [use for use in uses if use.served_bytes >= 0]
-    served, missed = sum(use.served_bytes for use in known), sum(use.fetched_bytes + use.added_bytes for use in known)
+    # what came for a step was read by it, too, most of the time
+    served = sum(max(0, use.served_bytes - use.fetched_bytes) for use in known)
+    missed = sum(use.fetched_bytes + use.added_bytes for use in known)
     return served / (served + missed) if served + missed else None
 
 

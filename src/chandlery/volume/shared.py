@@ -132,6 +132,8 @@ class _Pull:
         self._warnings: list[Problem] = []
         self._at_hand: AtHand | None = None
         self._may_ask = True
+        # by all attempts
+        self._files_moved = self._bytes_moved = 0
         self._bundles: list[BundleReader] = []
 
     def run(self) -> PullReport:
@@ -173,6 +175,8 @@ class _Pull:
         tree = f"{new}/{materialise.TREE}"
         fetched = fetch.build_tree(self._readers, plan.wanted, tree, at_hand)
         indexes = reconciling.contents(self._readers, plan.contested, plan.shown, plan.files(plan.contested), self._session.scratch("i"), at_hand)
+        self._files_moved += fetched.files
+        self._bytes_moved += fetched.size_bytes
         reach("volume.fetched")
         lacking = (*fetched.missing, *indexes.missing)
         if is_last:
@@ -188,7 +192,8 @@ class _Pull:
         broken |= {reader.bundle.digest for reader in self._bundles if reader.is_broken}
         warnings = (*self._warnings, *fetched.warnings, *indexes.warnings)
         size_bytes = sum(entry.size for entry in files)
-        return PullReport(self._looks, len(files), size_bytes, fetched.files, fetched.size_bytes, broken, warnings)
+        moved = min(self._files_moved, len(files)), min(self._bytes_moved, size_bytes)
+        return PullReport(self._looks, len(files), size_bytes, *moved, broken, warnings)
 
     def _has_news(self, head: Head) -> bool:
         return not self._theirs.vector <= head.vector or tombstones.joined(head.tombstones, self._theirs.tombstones) != head.tombstones

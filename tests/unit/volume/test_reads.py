@@ -111,3 +111,10 @@ def test_a_line_that_can_not_be_read_is_left_out(volume):
 
 def test_where_nothing_is_known_no_share_is_claimed():
     assert history.share_served([StepUse(1.0, "b", "RUN a", True, added_files=1, added_bytes=5)]) is None
+
+
+def test_what_came_for_a_step_was_not_there():
+    fresh = StepUse(1.0, "b", "RUN a", True, served_files=1, served_bytes=100, fetched_files=1, fetched_bytes=100)
+    assert history.share_served([fresh]) == 0
+    grown = StepUse(1.0, "b", "RUN a", True, served_files=2, served_bytes=100, fetched_files=1, fetched_bytes=10)
+    assert history.share_served([grown]) == 0.9

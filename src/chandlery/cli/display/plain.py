@@ -16,7 +16,7 @@ from _thread import allocate_lock
 from chandlery.cli.amounts import size_text
 from chandlery.cli.display.output_text import Lines, harmless
 from chandlery.cli.display.palette import COLOURLESS, Palette
-from chandlery.cli.display.summary import summary
+from chandlery.cli.display.summary import result_of, summary
 from chandlery.cli.display.tally import StepView, Tally
 from chandlery.events import BuildStarted, Event, Outcome, StepFinished, StepLog, StepProgress, StepStarted, Warned
 
@@ -77,7 +77,7 @@ class PlainDisplay:
                 self._write("\n".join(summary(self._tally, result, time.time(), lists_steps=True, log_path=self._log.path)) + "\n")
 
     def fail(self, error: "ChandleryError") -> None:
-        self.close(None)
+        self.close(result_of(error))
         failed = next((step.number for step in self._tally.in_order() if step.outcome is Outcome.FAILED), 0)
         from chandlery.cli.display.error_report import report
 

@@ -1,6 +1,6 @@
 """The last lines of a build: what it made, how long each step took, what the cache was good for, and where the whole log is.
 
-Pure: from a tally and a result to lines. After a failure it tells what ran before.
+Pure: from a tally and a result to lines. After a failure it tells what ran before, and what was fetched and shared all the same.
 """
 
 from chandlery.cli.amounts import age_text, count_text, size_text
@@ -13,6 +13,7 @@ from chandlery.events import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from chandlery.engine.request import BuildResult, CacheReport
+    from chandlery.errors import ChandleryError
     from chandlery.events import VolumeUsed
     from chandlery.volume.sharing import VolumeReport
 
@@ -48,6 +49,13 @@ def summary(tally: Tally, result: "BuildResult | None", now_s: float, *, lists_s
     if log_path:
         lines.append(f" log     {log_path}")
     return lines
+
+
+def result_of(error: "ChandleryError") -> "BuildResult | None":
+    """What a build did that failed; None if it didn't begin."""
+    from chandlery.engine.request import BuildResult
+
+    return error.build if isinstance(error.build, BuildResult) else None
 
 
 def _cache(cache: "CacheReport") -> list[str]:
@@ -136,8 +144,9 @@ def _first(tally: Tally, result: "BuildResult | None", now_s: float, fetched_byt
     """`fetched_bytes` came for cache volumes."""
     cached, steps = tally.hits()
     moved = sum(step.bytes_moved for step in tally.steps.values()) + fetched_bytes
-    word = "Built" if result is not None else "Cancelled after" if tally.error_code == "cancelled" else "Failed after"
-    parts = [f"{word} {'in ' if result is not None else ''}{seconds_text(tally.seconds(now_s))}"]
+    is_built = result is not None and not tally.error_code
+    word = "Built" if is_built else "Cancelled after" if tally.error_code == "cancelled" else "Failed after"
+    parts = [f"{word} {'in ' if is_built else ''}{seconds_text(tally.seconds(now_s))}"]
     if steps:
         parts.append(f"{cached} of {steps} steps cached")
     parts.append(f"{size_text(moved)} moved" if moved else "nothing moved")

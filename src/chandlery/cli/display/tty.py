@@ -13,7 +13,7 @@ from collections import deque
 from chandlery.cli.display import frame
 from chandlery.cli.display.output_text import Lines, harmless
 from chandlery.cli.display.palette import Palette
-from chandlery.cli.display.summary import summary
+from chandlery.cli.display.summary import result_of, summary
 from chandlery.cli.display.tally import Tally
 from chandlery.cli.display.ticker import Ticker
 from chandlery.events import BuildStarted, Event, StepFinished, StepLog
@@ -76,7 +76,7 @@ class TtyDisplay:
             self._draw(lines, columns)
 
     def fail(self, error: "ChandleryError") -> None:
-        self.close(None)
+        self.close(result_of(error))
         from chandlery.cli.display.error_report import report
 
         report(error, self._palette, is_apart=self._tally.has_started)
