@@ -64,7 +64,7 @@ class Chandlery(Builder):
         source = Path(__file__).parents[2] / "src"
         return {
             "CHANDLERY_ROOT": str(store),
-            "CHANDLERY_INSECURE_REGISTRIES": addresses.REGISTRY,
+            "CHANDLERY_INSECURE_REGISTRIES": f"http://{addresses.REGISTRY}",
             "CHANDLERY_NETWORK": "host",
             "CHANDLERY_PROGRESS": "plain",
             "PYTHONPATH": str(source),

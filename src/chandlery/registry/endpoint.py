@@ -57,6 +57,8 @@ class Endpoints:
     def _scheme(self, host: str) -> str:
         if not self._http.may_be_plain(host):
             return "https"
+        if hosts.is_plain(host, self._http.settings.insecure):
+            return "http"
         is_plain_first = hosts.is_loopback(host) and not tls.certs_directories(self._http.settings, host)
         candidates = ("http", "https") if is_plain_first else ("https", "http")
         return self._http.contacts.scheme(host, lambda: self._find_scheme(host, candidates)) or candidates[0]

@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
 def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
     """Whether a user named this host, its name without the port, or a CIDR range around it, as one without proper TLS."""
     name = split_port(host)[0]
-    for entry in insecure:
+    for entry in (entry.removeprefix("http://") for entry in insecure):
         if entry in (host, name):
             return True
         if "/" in entry:
@@ -45,6 +45,11 @@ def is_insecure(host: str, insecure: tuple[str, ...]) -> bool:
             except ValueError:
                 continue
     return False
+
+
+def is_plain(host: str, insecure: tuple[str, ...]) -> bool:
+    """Whether a user named this host with http:// before it: nobody has to find out."""
+    return is_insecure(host, tuple([entry for entry in insecure if entry.startswith("http://")]))
 
 
 def proxy_for(scheme: str, host: str, proxies: Proxies) -> str:

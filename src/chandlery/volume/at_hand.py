@@ -38,6 +38,12 @@ class AtHand:
     def _files(self) -> dict[Entry, str]:
         return {entry: f"{tree}/{entry.path}" for tree, entries in self._fetched for entry in entries if entry.type is EntryType.FILE}
 
+    def may_have(self, entry: Entry) -> bool:
+        """Whether `put` has anything to try."""
+        if entry in self._earlier:
+            return True
+        return entry.size >= SMALLEST_BYTES and (bool(self._linked is not None and self._objects.find(entry)) or any(True for _ in self._sources(entry)))
+
     def put(self, tree: FetchedTree, entry: Entry) -> bool:
         """Make a file of the tree from what is here; False if there is nothing of that content."""
         earlier = self._earlier.pop(entry, "")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class AtHand(Protocol):
+        def may_have(self, entry: Entry) -> bool:
+            """Whether `put` has anything to try."""
+
         def put(self, tree: FetchedTree, entry: Entry) -> bool:
             """Make a file of the tree from what this machine has; False if it has nothing of that content."""
 
@@ -77,28 +80,37 @@ def spans(table: Table, frames: "Iterable[int]") -> list[Span]:
 def build_tree(
     readers: "Mapping[PackRef, PackReader]", wanted: "Mapping[str, tuple[Entry, PackRef | None]]", target: str, at_hand: "AtHand | None" = None
 ) -> Fetched:
-    """Make the new directory `target` hold the wanted entries (path -> entry and the pack that has it; None for directories that are here)."""
+    """Make the new directory `target` hold the wanted entries (path -> entry and the pack that has it; None for directories that are here).
+
+    What this machine has nothing of is asked for first: directories are made, and the rest is looked for here, while that is on its way.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     tree = FetchedTree(target, [entry for entry, _ in wanted.values() if entry.type is not EntryType.FILE])
-    downloads: dict[PackRef, _Download] = {}
+    lacking: dict[PackRef, list[int]] = {}
+    perhaps: dict[PackRef, list[int]] = {}
     for item in dict.fromkeys(item for entry, item in wanted.values() if entry.type is EntryType.FILE and item is not None):
-        download = _Download(readers[item], tree)
         for row, entry in enumerate(readers[item].read_table().entries):
             found = wanted.get(entry.path) if entry.type is EntryType.FILE else None
-            if found is not None and found[1] is item and found[0] == entry and not (at_hand is not None and at_hand.put(tree, entry)):
-                download.want(row)
-        if download.rows:
-            downloads[item] = download
+            if found is not None and found[1] is item and found[0] == entry:
+                (perhaps if at_hand is not None and at_hand.may_have(entry) else lacking).setdefault(item, []).append(row)
     down: dict[str, str] = {}
     with ThreadPoolExecutor(WORKERS) as pool:
-        for done in [pool.submit(download.fetch, span, down) for download in downloads.values() for span in download.spans()]:
+        downloads = [_Download(readers[item], tree, rows) for item, rows in lacking.items()]
+        begun = [pool.submit(download.fetch, span, down) for download in downloads for span in download.spans()]
+        tree.make_directories()
+        for item, rows in perhaps.items():
+            entries = readers[item].read_table().entries
+            if left := [row for row in rows if at_hand is None or not at_hand.put(tree, entries[row])]:
+                downloads.append(_Download(readers[item], tree, left))
+                begun += [pool.submit(downloads[-1].fetch, span, down) for span in downloads[-1].spans()]
+        for done in begun:
             done.result()
-        for done in [pool.submit(download.finish, row) for download in downloads.values() for row in download.in_parts()]:
+        for done in [pool.submit(download.finish, row) for download in downloads for row in download.in_parts()]:
             done.result()
-    missing = tuple([item for item, download in downloads.items() if download.failed])
-    warnings = tuple([download.told() for download in downloads.values() if download.failed])
-    counts = [download.fetched() for download in downloads.values()]
+    missing = tuple(dict.fromkeys(download.reader.ref for download in downloads if download.failed))
+    warnings = tuple([download.told() for download in downloads if download.failed])
+    counts = [download.fetched() for download in downloads]
     entries = tree.finish()
     if at_hand is not None:
         at_hand.note(target, entries)
@@ -108,17 +120,18 @@ def build_tree(
 class _Download:
     """What is wanted of one pack: `rows` of its table, by their numbers."""
 
-    def __init__(self, reader: PackReader, tree: FetchedTree) -> None:
-        self._reader, self._tree = reader, tree
+    def __init__(self, reader: PackReader, tree: FetchedTree, rows: list[int]) -> None:
+        self.reader, self._tree = reader, tree
         self._table = reader.read_table()
         # by frame: files that are in it as a whole, and of others what of them is where (row, place in the file, piece)
         self._rows_of: dict[int, list[int]] = {}
         self._parts_of: dict[int, list[tuple[int, int, Piece]]] = {}
-        self.rows: list[int] = []
+        self.rows = rows
         self.failed: dict[str, Problem] = {}
+        for row in rows:
+            self._want(row)
 
-    def want(self, row: int) -> None:
-        self.rows.append(row)
+    def _want(self, row: int) -> None:
         pieces = self._table.pieces
         if pieces.count(row) == 1:
             self._rows_of.setdefault(pieces.first_frame(row), []).append(row)
@@ -127,8 +140,6 @@ class _Download:
         for piece in pieces.of(row):
             self._parts_of.setdefault(piece.frame, []).append((row, at, piece))
             at += piece.size_bytes
-        if not at:
-            self._guarded([row], partial(self._tree.write_file, self._table.entries[row], b""))
 
     def spans(self) -> list[Span]:
         return spans(self._table, (*self._rows_of, *self._parts_of))
@@ -136,11 +147,12 @@ class _Download:
     def fetch(self, span: Span, down: dict[str, str]) -> None:
         """Have one span's pieces on the disk. Nothing more is asked of a remote once `down` says why it can't be reached."""
         left = list(span.frames)
-        remote = self._reader.remote.name
+        remote = self.reader.remote.name
         try:
             if remote in down:
                 raise Unavailable(down[remote])
-            for number, data in self._reader.frames(span.frames):
+            for number, data in self.reader.frames(span.frames):
+                self._tree.wait()
                 left.remove(number)
                 self._unpack(number, data)
         except (ChandleryError, OSError, ValueError) as broken:
@@ -150,8 +162,8 @@ class _Download:
                 self._fail(self._rows_in(number), broken)
 
     def in_parts(self) -> list[int]:
-        """The files that are in several frames, all of which are here."""
-        return [row for row in self.rows if self._table.pieces.count(row) > 1 and self._table.entries[row].path not in self.failed]
+        """The files that are in several frames, all of which are here, or in none."""
+        return [row for row in self.rows if self._table.pieces.count(row) != 1 and self._table.entries[row].path not in self.failed]
 
     def finish(self, row: int) -> None:
         self._guarded([row], partial(self._tree.finish_file, self._table.entries[row]))
@@ -163,7 +175,7 @@ class _Download:
 
     def told(self) -> Problem:
         why = next(iter(self.failed.values()))
-        return Problem(f"{len(self.failed)} of {len(self.rows)} files of {self._reader.ref.digest} of {self._reader.remote.name}: {why.text}", why.code)
+        return Problem(f"{len(self.failed)} of {len(self.rows)} files of {self.reader.ref.digest} of {self.reader.remote.name}: {why.text}", why.code)
 
     def _unpack(self, number: int, data: bytes) -> None:
         plain = memoryview(b"")
@@ -194,7 +206,7 @@ class _Download:
         try:
             act()
         except (ChandleryError, OSError, ValueError) as broken:
-            self._reader.is_broken = self._reader.is_broken or isinstance(broken, StoreError)
+            self.reader.is_broken = self.reader.is_broken or isinstance(broken, StoreError)
             self._fail(rows, broken)
             return False
         return True

@@ -5,6 +5,7 @@ A file gets its name only when its bytes have hashed to what its entry promises.
 
 import hashlib
 import os
+import threading
 
 from chandlery.errors import StoreError
 from chandlery.linux import xattr
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FetchedTree:
-    """The new directory `target`. Threads may share it, each with files of its own."""
+    """The new directory `target`. Threads may share it, each with files of its own, once `make_directories` is done, which they `wait` for."""
 
     def __init__(self, target: str, entries: "Iterable[Entry]") -> None:
         self.target = target
@@ -28,11 +29,27 @@ class FetchedTree:
         self._parts = f"{target}.parts"
         os.mkdir(self._parts, 0o700)
         os.mkdir(target, 0o700)
-        for entry in pack.parents_first(entries):
-            if entry.is_directory:
-                self._make_directory(entry)
-            elif entry.type is EntryType.SYMLINK:
-                self._make_link(entry)
+        self._others = tuple(entries)
+        self._is_laid_out = False
+        self._ready = threading.Event()
+
+    def make_directories(self) -> None:
+        """Make everything that isn't a file. Raises StoreError (volume.bad-table), OSError."""
+        try:
+            for entry in pack.parents_first(self._others):
+                if entry.is_directory:
+                    self._make_directory(entry)
+                elif entry.type is EntryType.SYMLINK:
+                    self._make_link(entry)
+            self._is_laid_out = True
+        finally:
+            self._ready.set()
+
+    def wait(self) -> None:
+        """Until files can be made. Raises StoreError if they never can."""
+        self._ready.wait()
+        if not self._is_laid_out:
+            raise StoreError("its directories can't be made", code="volume.bad-table")
 
     def write_file(self, entry: Entry, data: "bytes | memoryview") -> None:
         """A file whose content is at hand whole."""

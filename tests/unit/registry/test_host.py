@@ -1,6 +1,6 @@
 import pytest
 
-from chandlery.registry.host import is_insecure, is_loopback, proxy_for, split_port
+from chandlery.registry.host import is_insecure, is_loopback, is_plain, proxy_for, split_port
 from chandlery.registry.settings import Proxies
 
 
@@ -25,6 +25,13 @@ def test_insecure_hosts_are_named_by_host_port_name_or_range():
     assert is_insecure("10.1.2.3:5000", ("10.0.0.0/8",))
     assert not is_insecure("r:5001", ("r:5000",))
     assert not is_insecure("r.example", ("10.0.0.0/8", "nonsense/x"))
+
+
+def test_a_host_named_with_its_scheme_is_plain():
+    assert is_insecure("r:5000", ("http://r:5000",))
+    assert is_plain("r:5000", ("http://r:5000",))
+    assert is_plain("10.1.2.3:5000", ("http://10.0.0.0/8",))
+    assert not is_plain("r:5000", ("r:5000", "http://r:5001"))
 
 
 PROXIES = Proxies("http://p:1", "p:2", "internal.example, .sub.example, 10.0.0.0/8, 192.168.1.1, ported:8080, [fd00::1]")
