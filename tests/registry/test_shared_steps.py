@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_hits_say_where_they_came_from(farm):
     origin = dict(next(step for step in steps if "COPY c" in step.name).origin)
     assert (origin["from"], origin["scope"], origin["writer"]) == (farm.address, "main", os.uname().nodename)
     assert int(origin["bytes"]) > BIG
+
+
+def test_what_lies_below_a_hit_says_where_it_came_from_though_nobody_asks(farm, fake):
+    farm.build("one", outputs=CACHE_ONLY)
+    farm.build("two", outputs=CACHE_ONLY)
+    fake.seen.clear()
+    steps = farm.build("two", outputs=CACHE_ONLY).steps
+    here = [dict(step.origin) for step in steps if "COPY" in step.name]
+    assert [(origin["from"], int(origin["bytes"]) > 0, int(origin["age_s"]) < 600) for origin in here] == [("local", True, True)] * len(here)
+    assert len(here) == 3
+    with sqlite3.connect(farm.tmp_path / "two/chandlery.db") as db:
+        db.execute("DELETE FROM step_record WHERE name LIKE '%COPY a %'")
+    steps = farm.build("two", outputs=CACHE_ONLY).steps
+    assert dict(next(step for step in steps if "COPY a" in step.name).origin) == {"from": farm.address, "scope": "main"}
+    assert fake.seen == []
 
 
 def test_push_of_hits_to_the_cache_s_registry_moves_no_layer(farm, fake):

@@ -14,6 +14,7 @@ from chandlery.oci.digest import Digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from chandlery.content.database import Transaction
@@ -56,6 +57,12 @@ class RecordStore:
             self._session.lease(tx, "snapshot", *snapshots)
             self._note_use(tx, key, snapshots)
             return record
+
+    def made(self, keys: "Sequence[Digest]") -> dict[Digest, tuple[float, int]]:
+        """When the records under these keys were made, and their sizes; for being told, nothing is leased."""
+        marks = ",".join("?" * len(keys))
+        rows = self._db.read(f"SELECT key, created_at, size_bytes FROM step_record WHERE key IN ({marks})", tuple(map(str, keys)))
+        return {Digest(key): (created_at, size_bytes or 0) for key, created_at, size_bytes in rows}
 
     def _are_there(self, tx: "Transaction", snapshots: list[str]) -> bool:
         marks = ",".join("?" * len(snapshots))

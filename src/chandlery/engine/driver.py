@@ -22,6 +22,7 @@ from chandlery.solver.solver import Solver, State
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import UnionType
     from typing import Protocol
 
     class Tasks(Protocol):
@@ -177,17 +178,27 @@ class Driver:
         silent = ScratchOp | ContextOp | HttpOp | ExportOp
         if not isinstance(self._graph.vertices[before].op, ExportOp):
             silent |= ImageOp
-        for vertex in sorted(Graph(self._graph.vertices, (before,)).needed() - {before}):
-            described, canonical = self._graph.vertices[vertex], self._solver.canonical(vertex)
-            if canonical in self._shown or isinstance(described.op, silent):
-                continue
-            is_untouched = self._solver.state(vertex) is State.IDLE or self._solver.is_hit(vertex)
-            if is_untouched or (isinstance(described.op, ImageOp) and not self._is_shown(described.name)):
-                self._shown.add(canonical)
-                key = self._solver.keys[vertex]
-                origin = self._sharing.origin(key.digest if key else None, self._hits.get(canonical)) if self._sharing is not None else ()
-                observed = self._volatility.of(vertex)
-                self._book.cached(described.name, key=str(key.digest) if key else "", detail=_origin_text(origin), origin=origin, observed=observed)
+        below = [vertex for vertex in sorted(Graph(self._graph.vertices, (before,)).needed() - {before}) if self._is_news(vertex, silent)]
+        # what lies below a hit was looked up by nobody
+        untold = [key.digest for vertex in below if self._solver.canonical(vertex) not in self._hits and (key := self._solver.keys[vertex]) is not None]
+        known = self._records.made(untold) if untold and self._sharing is not None else {}
+        for vertex in below:
+            key, record = self._solver.keys[vertex], self._hits.get(self._solver.canonical(vertex))
+            made = (record.created_at_s, record.size_bytes) if record is not None else known.get(key.digest) if key is not None else None
+            origin = self._sharing.origin(vertex, made, self._hits, is_found_here=record is not None) if self._sharing is not None else ()
+            observed, name = self._volatility.of(vertex), self._graph.vertices[vertex].name
+            self._book.cached(name, key=str(key.digest) if key else "", detail=_origin_text(origin), origin=origin, observed=observed)
+
+    def _is_news(self, vertex: int, silent: "type | UnionType") -> bool:
+        """Whether to show a step or an image as cached, once."""
+        described, canonical = self._graph.vertices[vertex], self._solver.canonical(vertex)
+        if canonical in self._shown or isinstance(described.op, silent):
+            return False
+        is_untouched = self._solver.state(vertex) is State.IDLE or self._solver.is_hit(vertex)
+        if not is_untouched and not (isinstance(described.op, ImageOp) and not self._is_shown(described.name)):
+            return False
+        self._shown.add(canonical)
+        return True
 
 
 def _origin_text(origin: Pairs) -> str:
@@ -195,4 +206,5 @@ def _origin_text(origin: Pairs) -> str:
     named = dict(origin)
     if named.get("from", "local") == "local":
         return ""
-    return f"from {named['from']}, scope {named['scope']}, by {named['writer']}" if named["scope"] else f"from {named['from']}"
+    whose = (f", {name} {named[key]}" for key, name in (("scope", "scope"), ("writer", "by")) if named.get(key))
+    return f"from {named['from']}{''.join(whose)}"

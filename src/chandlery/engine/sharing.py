@@ -147,18 +147,38 @@ class Sharing:
         found = (self.layers.source(layer.diff_id) for layer in result.layers if layer.diff_id)
         return tuple(source for source in found if source is not None)
 
-    def origin(self, key: Digest | None, record: StepRecord | None) -> Pairs:
-        """Where a hit came from, for the summary and the metadata file."""
-        found = self._look_ups.known_soon(key) if key is not None and record is None and self._look_ups is not None else None
+    def origin(self, vertex: int, made: tuple[float, int] | None, hits: dict[int, StepRecord], *, is_found_here: bool) -> Pairs:
+        """Where a hit, or what lies below one, came from, for the summary and the metadata file; `made` is when its record here was made, and its size,
+        and `hits` are those of this machine. Nobody is asked for it."""
+        step_key = self._keys[vertex]
+        key = step_key.digest if step_key is not None else None
+        found = self._look_ups.known_soon(key) if key is not None and not is_found_here and self._look_ups is not None else None
         if found is not None and key is not None:
             entry, size = found.entry, sum(blob.size_bytes for blob in found.entry.blobs[-1:])
             age = max(0, int(time.time() - entry.created_at_s))
             self._met.append(key)
             pairs = (("from", found.remote.name), ("scope", found.scope), ("writer", entry.writer), ("age_s", str(age)), ("bytes", str(size)))
             return pairs
-        if record is not None:
-            return (("from", "local"), ("age_s", str(max(0, int(time.time() - record.created_at_s)))), ("bytes", str(record.size_bytes)))
+        if made is not None:
+            return (("from", "local"), ("age_s", str(max(0, int(time.time() - made[0])))), ("bytes", str(made[1])))
+        return self._origin_of_layer(vertex, hits)
+
+    def _origin_of_layer(self, vertex: int, hits: dict[int, StepRecord]) -> Pairs:
+        """As the record of a hit above tells it, which has the step's layer among its own."""
+        base, height = self._base(vertex)
+        for above in sorted(hits) if height else ():
+            whose, record = self._base(above), hits[above]
+            layers = record.result.layers
+            if whose[1] > height and len(layers) == len(base.diff_ids) + whose[1] and self._is_below(vertex, above):
+                layer = layers[len(base.diff_ids) + height - 1]
+                source = self.layers.source(layer.diff_id) if layer.diff_id and not layer.snapshot else None
+                return (("from", source.remote), ("scope", source.scope)) if source is not None else (("from", "local"),)
         return ()
+
+    def _is_below(self, vertex: int, above: int) -> bool:
+        while above > vertex and isinstance(self._graph.vertices[above].op, ExecOp | FileOp):
+            above = self._graph.vertices[above].inputs[0]
+        return above == vertex
 
     def _asking(self) -> "LookUps":
         if self._look_ups is None:
