@@ -131,25 +131,31 @@ def units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
 
 
 def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], changed: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]) -> tuple[Entry, ...]:
-    """Bring in what a changed unit has in the layers below: by links, as both are immutable from now on."""
+    """Bring in what a changed unit has in the layers below."""
     own = {entry.path for entry in entries}
-    added: list[Entry] = []
-    touched: set[str] = set()
+    wanted: list[str] = []
     for unit, members in changed.items():
         if not layers or not any(entry.path in own and not entry.is_directory for entry in members):
             continue
         parent = os.path.dirname(unit)
         beside = [nodes.below(parent, name) for name in nodes.names_in(layers, parent)] if not files.has_directory(unit) else []
-        rest = files.found_below(unit) if files.has_directory(unit) else [path for path in beside if known.unit_of(path) == unit and files.has(path)]
-        for path in rest:
-            if path in own:
-                continue
-            for above in ancestors(path):
-                if above not in own:
-                    added.append(_brought_in(tree, layers, above, entries[0].version))
-                    own.add(above)
-            added.append(_brought_in(tree, layers, path, entries[0].version))
-            touched.update(ancestors(path))
+        wanted += files.found_below(unit) if files.has_directory(unit) else [path for path in beside if known.unit_of(path) == unit and files.has(path)]
+    return with_found(tree, entries, layers, wanted)
+
+
+def with_found(tree: str, entries: tuple[Entry, ...], layers: tuple[str, ...], paths: "Iterable[str]") -> tuple[Entry, ...]:
+    """The entries and files that the step found, with the directories above them: by links, as both are immutable from now on."""
+    own = {entry.path for entry in entries}
+    added: list[Entry] = []
+    touched: set[str] = set()
+    for path in paths:
+        if path in own:
+            continue
+        for place in (*ancestors(path), path):
+            if place not in own:
+                added.append(_brought_in(tree, layers, place, entries[0].version))
+                own.add(place)
+        touched.update(ancestors(path))
     if not added:
         return entries
     result = sorted([*entries, *added], key=lambda entry: entry.path)

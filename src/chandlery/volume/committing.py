@@ -12,7 +12,7 @@ from chandlery.content.race import reach
 from chandlery.linux.flock import FileLock
 from chandlery.linux.removal import remove_tree
 from chandlery.values import replace, value
-from chandlery.volume import adapting, attaching, capture, materialise, observing
+from chandlery.volume import adapting, adopting, attaching, capture, materialise, observing
 from chandlery.volume.adapters.adapter import MutableName
 from chandlery.volume.attachment import Attachment
 from chandlery.volume.deletions import Deletions
@@ -23,7 +23,7 @@ from chandlery.volume.tree import EMPTY_VECTOR, MAX_COUNT, Delta, Entry, Version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Set
 
     from chandlery.content.store import Store
 
@@ -65,13 +65,22 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
     held = _held(store, attachment, (*attachment.read, *written) if attachment.read is not None and not captured.deleted else None)
     observed = observing.distinct((*observing.in_entries(attachment.upper, captured.entries), *held))
     judged = adapting.judged(attachment.upper, captured, attachment.lowers, succeeded=succeeded, scope=attachment.key.scope)
+    adopted = adopting.adopted(store, attachment, captured) if succeeded else {}
+    judged = replace(judged, entries=_with_adopted(attachment, judged.entries, adopted))
     if capture.changes_nothing(judged.entries, attachment.lowers):
         report = CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers))
     else:
         with FileLock(f"{store.layout.volumes}/{attachment.volume_id}/commit.lock", timeout_s=_COMMIT_TIMEOUT_S):
-            report = _publish(store, attachment, judged, succeeded=succeeded)
+            report = _publish(store, attachment, judged, succeeded=succeeded, adopted=adopted.keys())
     throw_away(attachment)
     return replace(report, observed=observed)
+
+
+def _with_adopted(attachment: Attachment, entries: tuple[Entry, ...], adopted: "dict[str, Entry]") -> tuple[Entry, ...]:
+    if not adopted:
+        return entries
+    found = adapting.with_found(attachment.upper, entries, attachment.lowers, sorted(adopted))
+    return tuple([replace(entry, only_in=adopted[entry.path].only_in) if entry.path in adopted else entry for entry in found])
 
 
 def _held(store: "Store", attachment: Attachment, touched: "Iterable[str] | None") -> tuple[MutableName, ...]:
@@ -97,7 +106,7 @@ def current(store: "Store", volume_id: str) -> VolumeRow | None:
     return volume_row(rows[0]) if rows else None
 
 
-def _publish(store: "Store", attachment: Attachment, judged: adapting.Judged, *, succeeded: bool) -> CommitReport:
+def _publish(store: "Store", attachment: Attachment, judged: adapting.Judged, *, succeeded: bool, adopted: "Set[str]") -> CommitReport:
     """With the volume's commit lock held, so that nobody else's delta comes in between (a fold may: it changes no content)."""
     found = current(store, attachment.volume_id)
     head = found.head if found is not None else Head()
@@ -106,6 +115,7 @@ def _publish(store: "Store", attachment: Attachment, judged: adapting.Judged, *,
     last = version if succeeded or not judged.vouched else replace(version, sequence=version.sequence + 1)
     entries = _with_versions(judged, version, last)
     if unseen := _unseen(store, attachment.volume_id, head, _seen(attachment)):
+        entries = adapting.taken_out(attachment.upper, entries, {entry.path for entry in unseen if entry.path in adopted})
         entries = _merged(attachment, entries, version, unseen, head, attaching.layer_trees(store, attachment.volume_id, head))
     mine = [entry for entry in entries if entry.version.slot == version.slot and entry.version.sequence >= version.sequence]
     if not mine:
@@ -114,8 +124,9 @@ def _publish(store: "Store", attachment: Attachment, judged: adapting.Judged, *,
     if not succeeded:
         layer = replace(layer, failed=((last.slot, last.sequence),))
     after = _put_on_top(store, attachment.volume_id, layer, last, max(entry.version.lamport for entry in mine))
-    files = [entry for entry in mine if not entry.is_directory]
-    return CommitReport(len(files), layer.size_bytes, after.number, len(after.layers), paths=tuple([entry.path for entry in files]))
+    files = [entry for entry in mine if not entry.is_directory and entry.path not in adopted]
+    size_bytes = layer.size_bytes - sum(entry.size for entry in mine if entry.path in adopted)
+    return CommitReport(len(files), size_bytes, after.number, len(after.layers), paths=tuple([entry.path for entry in files]))
 
 
 def _with_versions(judged: adapting.Judged, version: Version, last: Version) -> tuple[Entry, ...]:

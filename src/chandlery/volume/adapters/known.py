@@ -26,6 +26,8 @@ ADAPTERS: "tuple[Adapter, ...]" = (Maven(), Gradle(), Wrapper(), Npm(), Pnpm(), 
 _INDEX = re.compile(r"(^|/)(_remote\.repositories|maven-metadata-[^/]*\.xml|list|latest|index\.db)$|(^|/)(\.cache|index-v5)/|/metadata-[^/]+/[^/]+\.bin$")
 # where the unit depends on the file's name; everywhere else on its directory alone
 _BY_NAME = re.compile(r"_dists_|\.(db|sqlite3?)(-wal|-journal|-shm)?$|(^|/)_?http(-v2|_)?/")
+# whose adapters compare what their names promise: gradle's files, npm's and pnpm's contents, crates
+_CHECKED = re.compile(r"(^|/)(files-[^/]+(/[^/]+){5}|content-v2(/[^/]+){4}|files/[0-9a-f]{2}/[^/]+|registry/cache/[^/]+/[^/]+\.crate)$")
 # what most paths have none of costs a twentieth of a pattern
 _TRACES = tuple(dict.fromkeys(trace for adapter in ADAPTERS for trace in adapter.traces))
 _OBSERVING = [adapter for adapter in ADAPTERS if adapter.observes]
@@ -102,6 +104,12 @@ def may_share(path: str, files: "Files") -> bool:
     if unit:
         return is_complete(unit, path, files)
     return any(adapter.may_share(path, files) for adapter in ADAPTERS)
+
+
+def is_refuted(path: str, files: "Files") -> bool:
+    """Whether a checksum, beside a file or in its name, says that it isn't what it should be."""
+    has_checksum = _CHECKED.search(path) is not None or files.has(f"{path.removesuffix('.sha1')}.sha1")
+    return has_checksum and not may_share(path, files)
 
 
 def _owner(path: str) -> "Adapter | None":
