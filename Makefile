@@ -6,7 +6,7 @@
 #   make check    lint, types, import contracts
 #   make bench    speed against docker build; ARGS="--quick", ARGS="--rows copy-cold,push"
 #   make bench-farm  strategies on a farm of machines behind slow links; options: FARM_COMMITS= or FARM_KINDS=edit:7,dependency:3,
-#                 FARM_STRATEGIES=, FARM_SCHEDULES=, FARM_LINK=, FARM_RTT=; FARM_DOCS=1 writes docs/bench-farm, of earlier runs with FARM_RESULTS="FILE ..."
+#                 FARM_STRATEGIES= (names, or all), FARM_SCHEDULES=, FARM_LINK=, FARM_RTT=; FARM_DOCS=1 writes docs/bench-farm, of earlier runs with FARM_RESULTS="FILE ..."
 #   make clean    remove what these made in the checkout (not the store)
 
 PYTHON = .venv/bin/python

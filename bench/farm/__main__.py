@@ -2,6 +2,8 @@
 
 Options are environment variables: FARM_COMMITS or FARM_KINDS (edit:7,dependency:3), FARM_STRATEGIES, FARM_SCHEDULES, FARM_LINK, FARM_RTT (milliseconds),
 FARM_SEED, and FARM_DOCS=1 to put the table and the plot into docs/bench-farm. FARM_RESULTS="FILE ..." shows what earlier runs recorded, together.
+FARM_STRATEGIES=all takes every way of examples/strategies, and the other builders'. Ways that need what isn't installed (sshfs and openssh-sftp-server;
+buildkitd and buildx; docker.io) are left out, and the table says so.
 Everything runs in namespaces of its own (network, mounts, processes), so links, daemons, relays and mounts end with the run, however it ends.
 """
 

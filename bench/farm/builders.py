@@ -125,7 +125,9 @@ class Docker(Builder):
             daemon = [*machine.command, "dockerd", "--data-root", str(store), "--exec-root", f"{state}/x", "--pidfile", f"{state}/p", "-H", f"unix://{state}/s"]
             # this machine's own settings are not those of the farm's
             Path(state, "config").write_text("{}")
-            daemon += ["--config-file", f"{state}/config", "--bridge=none", "--iptables=false", "--insecure-registry", addresses.REGISTRY]
+            daemon += ["--config-file", f"{state}/config", "--bridge=none", "--iptables=false"]
+            # its builder speaks plain HTTP only where the scheme is given, its pushes in either case
+            daemon += ["--insecure-registry", f"http://{addresses.REGISTRY}"]
             with process.service(daemon, log=store.with_suffix(".daemon"), ready=[*self.command(store), "version"]):
                 yield
             socket.unlink()

@@ -16,6 +16,8 @@ from bench.farm import addresses
 from bench.farm.network import Machine
 
 _READ_AHEAD_KB = 8192
+_OPTIONS = "kernel_cache,entry_timeout=60,attr_timeout=60,dcache_timeout=60"
+"""As long as other network file systems trust what they have seen."""
 SERVER = "/usr/lib/openssh/sftp-server"
 
 
@@ -29,7 +31,8 @@ def mounted(machine: Machine, directory: str, at: Path) -> Iterator[None]:
     """The server's `directory`, which is there, mounted on the machine."""
     at.mkdir(parents=True, exist_ok=True)
     host, _, port = addresses.SHARE.rpartition(":")
-    subprocess.run([*machine.command, "sshfs", "-o", f"directport={port},allow_other,kernel_cache", f"{host}:{directory}", str(at)], check=True)
+    options = f"directport={port},allow_other,{_OPTIONS}"
+    subprocess.run([*machine.command, "sshfs", "-o", options, f"{host}:{directory}", str(at)], check=True)
     try:
         device = at.stat().st_dev
         # the default is less than one round trip's worth of such a link
