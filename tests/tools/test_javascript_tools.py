@@ -108,9 +108,8 @@ def test_each_of_three_writers_projects_installs_offline_on_a_machine_that_has_o
         assert (directory / "node_modules/ms/package.json").exists() or os.path.exists(directory / ".pnp.cjs")
 
 
-@pytest.mark.parametrize(("name", "farm"), [(name, places[0]) for name, (_, places) in KINDS.items() if name != "yarn-4"], indirect=["farm"])
+@pytest.mark.parametrize(("name", "farm"), [(name, places[0]) for name, (_, places) in KINDS.items()], indirect=["farm"])
 def test_a_failing_step_does_not_cost_other_machines_the_downloads(name, farm, installed, tmp_path):
-    """But for yarn 4's archives, which have nothing beside them that says that they are whole."""
     kind = KINDS[name][0]
     tool = installed(kind)
     manifest(tmp_path / "one", OWN[0])

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 
 from chandlery.volume.adapters import pnpm_index
 from chandlery.volume.adapters.adapter import MutableName, Plain, after
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from chandlery.volume.adapters.adapter import Files, Read
 
 _OF_THIS_MACHINE = ("_logs", "_locks", "_update-notifier-last-checked")
+# <name>-<version>-<hash of both>-<10c0, how it was packed, or the digest's start>.zip
+_ARCHIVE = re.compile(r"-[0-9a-f]{10}-(?:\d{1,2}(?:c\d+)?|([0-9a-f]{10}))\.zip$")
+_LARGEST_PACKAGE = 1 << 30
 _LOCAL_KEYS = ("pacote:tarball:file:", "pacote:tarball:git+file:")
 
 
@@ -149,6 +153,27 @@ class Yarn(Plain):
     def is_complete(self, unit: str, files: "Files") -> bool:
         """Written last."""
         return any(path.endswith("/.yarn-metadata.json") for path in files.below(unit))
+
+    def may_share(self, path: str, files: "Files") -> bool:
+        """An archive of later versions, which lists its contents at its end, with checksums; in a project's cache the name has the digest's start."""
+        name = _ARCHIVE.search(path)
+        if name is None:
+            return False
+        archive = files.read(path)
+        return (name[1] is None or hashlib.sha512(archive).hexdigest().startswith(name[1])) and _is_whole_archive(archive)
+
+
+def _is_whole_archive(archive: bytes) -> bool:
+    """Whether all that a zip file lists is there and right."""
+    import io
+    import zipfile
+    import zlib
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            return 0 < sum(item.file_size for item in opened.infolist()) <= _LARGEST_PACKAGE and opened.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError):
+        return False
 
 
 def _bucket_entry(line: bytes) -> "dict[str, Any] | None":

@@ -19,6 +19,10 @@ class Wrapper(Plain):
         depth = after(parts, "wrapper", "dists")
         return "/".join(parts[: depth + 2]) if 0 < depth < len(parts) - 2 else ""
 
+    def is_broken(self, unit: str, files: "Files") -> bool:
+        """gradlew that doesn't find its mark begins anew."""
+        return unit.split("/")[-2].startswith("gradle-") and not self.is_complete(unit, files)
+
     def is_complete(self, unit: str, files: "Files") -> bool:
-        """gradlew writes <zip>.ok last; mvnw renames a directory that has mvnw.url in it."""
-        return any(path.endswith((".ok", "/mvnw.url")) and path.count("/") == unit.count("/") + 1 for path in files.below(unit))
+        """gradlew writes <zip>.ok last. mvnw leaves nothing that says so: it moves from /tmp, which copies into a mount in any order, its mvnw.url too."""
+        return any(path.endswith(".ok") and path.count("/") == unit.count("/") + 1 for path in files.below(unit))

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import io
+import zipfile
 
 import pytest
 
@@ -146,7 +148,6 @@ def test_an_unpacked_go_module_that_go_marked_as_partial_is_broken():
         ("registry/src/i/a-1", "registry/src/i/a-1/.cargo-ok"),
         ("caches/8.5/transforms/abc", "caches/8.5/transforms/abc/metadata.bin"),
         ("wrapper/dists/gradle-8-bin/abc", "wrapper/dists/gradle-8-bin/abc/gradle-8-bin.zip.ok"),
-        ("wrapper/dists/apache-maven-3.9/abc", "wrapper/dists/apache-maven-3.9/abc/mvnw.url"),
         ("v6/npm-a-1-abc-integrity", "v6/npm-a-1-abc-integrity/node_modules/a/.yarn-metadata.json"),
     ],
 )
@@ -154,6 +155,29 @@ def test_a_unit_with_its_last_mark_is_complete(unit, mark):
     files = {f"{unit}/x/y": b"1"}
     assert not known.is_complete(unit, f"{unit}/x/y", Tree(files))
     assert known.is_complete(unit, f"{unit}/x/y", Tree({**files, mark: b"ok"}))
+
+
+def test_of_unpacked_distributions_gradles_says_itself_that_it_is_whole():
+    gradle, maven = "wrapper/dists/gradle-8-bin/abc", "m2/wrapper/dists/apache-maven-3.9/abc"
+    half = Tree({f"{gradle}/gradle-8/bin/gradle": b"", f"{maven}/bin/mvn": b"", f"{maven}/mvnw.url": b""})
+    assert known.is_broken(gradle, f"{gradle}/gradle-8/bin/gradle", half)
+    assert not known.is_broken(maven, f"{maven}/bin/mvn", half)
+    assert not known.is_complete(maven, f"{maven}/bin/mvn", half)
+    assert not known.is_broken(gradle, f"{gradle}/gradle-8/bin/gradle", Tree({f"{gradle}/gradle-8-bin.zip.ok": b""}))
+
+
+def test_a_yarn_archive_is_shared_if_all_that_it_lists_is_there():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("node_modules/ms/index.js", b"x" * 500)
+    whole = out.getvalue()
+    name, digest = "berry/cache/ms-npm-2.1.3-81ff3cfac1", hashlib.sha512(whole).hexdigest()[:10]
+    assert known.may_share(f"{name}-10c0.zip", Tree({f"{name}-10c0.zip": whole}))
+    assert known.may_share(f"{name}-{digest}.zip", Tree({f"{name}-{digest}.zip": whole}))
+    assert not known.may_share(f"{name}-0123456789.zip", Tree({f"{name}-0123456789.zip": whole}))
+    for damaged in (whole[:-30], whole[:100] + b"y" + whole[101:], b""):
+        assert not known.may_share(f"{name}-10c0.zip", Tree({f"{name}-10c0.zip": damaged}))
+    assert not known.may_share("unknown/thing.zip", Tree({"unknown/thing.zip": whole}))
 
 
 def line(key, time, integrity="sha512-x"):
