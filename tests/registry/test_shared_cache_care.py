@@ -6,7 +6,7 @@ import time
 
 import pytest
 from tests.fakes.registry import FakeRegistry
-from tests.registry.test_shared_steps import CACHE_ONLY, STEPS, Farm, files_of
+from tests.registry.test_shared_steps import CACHE_ONLY, STEPS, Farm, changed, files_of
 
 from chandlery.cli import main
 
@@ -200,3 +200,52 @@ def test_registry_that_lists_nothing_wants_a_scope(tmp_path, fake, care):
     status, shown = care(farm, "ls")
     assert (status, "cache.no-catalogue" in shown) == (2, True)
     assert len(listed(care, farm, "--cache-scope=a@main")) == STEPS
+
+
+def made_long_ago(fake) -> None:
+    """As if all steps had been made 40 days ago."""
+    for (repository, tag), (raw, media_type) in list(fake.manifests.items()):
+        if tag.startswith("s1-"):
+            fake.add_manifest(repository, tag, json.dumps(changed(json.loads(raw), created_at=time.time() - 40 * 86400)).encode(), media_type)
+
+
+def notes_in(fake) -> list[str]:
+    return [tag for _, tag in fake.manifests if tag.startswith("u1-")]
+
+
+def test_what_was_used_last_goes_last_in_a_registry_too(fake, tmp_path, care):
+    farm = Farm(tmp_path, f"registry://{fake.host}/cache/steps")
+    farm.build("one", scope="a@main", outputs=CACHE_ONLY)
+    farm.build("one", scope="b@main", outputs=CACHE_ONLY, no_cache=True)
+    made_long_ago(fake)
+    assert notes_in(fake) == []
+    fake.seen.clear()
+    farm.build("two", scope="a@main", outputs=CACHE_ONLY)
+    assert farm.hits() == ["cached"] * STEPS
+    assert len([seen for seen in fake.seen if seen.method == "PUT"]) == 1
+    fake.seen.clear()
+    farm.build("two", scope="a@main", outputs=CACHE_ONLY)
+    assert fake.seen == []
+    farm.build("three", scope="a@main", outputs=CACHE_ONLY)
+    assert len(notes_in(fake)) == 1
+    used = {item["scope"]: item["last_used"] for item in listed(care, farm)}
+    assert (time.time() - used["a@main"] < 86400, time.time() - used["b@main"] > 30 * 86400) == (True, True)
+    assert "deleted 4 steps" in care(farm, "prune", "--older-than=30d")[1]
+    assert {item["scope"] for item in listed(care, farm)} == {"a@main"}
+    care(farm, "prune", "--max-size=1")
+    assert notes_in(fake) == []
+
+
+def test_branch_that_only_reads_main_tells_of_it_in_its_own_repository(fake, tmp_path, care):
+    farm = Farm(tmp_path, f"registry://{fake.host}/c/{{scope}}")
+    farm.build("one", scope="a@main", outputs=CACHE_ONLY)
+    made_long_ago(fake)
+    farm.build("two", scope="a@pr", cache_fork_from=("a@main",), outputs=CACHE_ONLY)
+    assert (farm.hits(), farm.warnings) == (["cached"] * STEPS, [])
+    assert "deleted 0 steps" in care(farm, "prune", "--older-than=30d")[1]
+
+
+def test_every_place_knows_when_a_step_was_used(any_farm, care):
+    any_farm.build("one", scope="a@main", outputs=CACHE_ONLY)
+    any_farm.build("two", scope="a@main", outputs=CACHE_ONLY)
+    assert {time.time() - item["last_used"] < 86400 for item in listed(care, any_farm)} == {True}

@@ -104,6 +104,15 @@ class DirectoryRemote:
         except OSError as broken:
             raise self._unavailable(broken) from broken
 
+    def note_uses(self, scope: str, used: tuple[tuple[str, Digest], ...]) -> None:
+        del scope
+        for whose, key in used:
+            path = self._entry(whose, key)
+            try:
+                self._note_use(path, os.stat(path, follow_symlinks=False).st_mtime)
+            except OSError:
+                continue
+
     def repository(self, scope: str) -> tuple[str, str]:
         del scope
         return "", ""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
         @property
         def notes_use(self) -> bool:
-            """Whether `last_used_s` is that; elsewhere it is when the entry was made."""
+            """Whether `last_used_s` is that, once `entries` were listed; elsewhere it is when the entry was made."""
 
         def entries(self) -> list[Held]: ...
 

@@ -81,7 +81,7 @@ class Published:
 
 
 class Publisher:
-    """To one scope of one remote. `is_lost(digest)` says that the remote's copy of a blob is known to be damaged; `note(keys)` hears what it has."""
+    """To one scope of one remote. `is_lost(digest)` says that the remote's copy of a blob is known to be damaged; `note(keys, is_new)` hears what it has."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Publisher:
         writer: str,
         is_lost: "Callable[[Digest], bool]",
         warn: "Callable[[str, str], None]",
-        note: "Callable[[tuple[Digest, ...]], None]",
+        note: "Callable[[tuple[Digest, ...], bool], None]",
     ) -> None:
         import threading
 
@@ -215,7 +215,7 @@ class Publisher:
             self._has_answered = True
             self._changed.notify_all()
         if not missing:
-            self._note(tuple(item.key for item in items))
+            self._note(tuple(item.key for item in items), False)
             return
         layers = tuple(self._layer(layer, offer, is_base=at < len(offer.base.diff_ids)) for at, layer in enumerate(record.result.layers))
         entry = Entry(
@@ -224,7 +224,7 @@ class Publisher:
         )  # fmt: skip
         named = [replace(entry, key=item.key, document=item.document, observed=item.observed) for item in missing]
         _side_by_side([partial(self._put, entry, offer) for entry in named])
-        self._note(tuple(item.key for item in items))
+        self._note(tuple(item.key for item in items), True)
         with self._changed:
             self._done += 1
 

@@ -1,12 +1,14 @@
 """`RegistryInventory`: the steps of a shared cache in a registry.
 
-Registries tell neither when a tag was used nor when it was pushed, and a mark of each use would be one more tag a build: an entry counts as used when it was
-made. They free the blobs of deleted manifests by themselves (docker's registry: when its garbage collection runs). Every entry has a manifest of its own, so
+Registries tell neither when a tag was used nor when it was pushed: an entry counts as used when it was made, or when a build last told of it (use_notes.py).
+They free the blobs of deleted manifests by themselves (docker's registry: when its garbage collection runs). Every entry has a manifest of its own, so
 deleting by digest takes away that entry alone.
 """
 
 import json
+import time
 
+from chandlery.buildcache import use_notes
 from chandlery.buildcache.inventory import Held, understood
 from chandlery.buildcache.repository import ENTRY_ANNOTATION, TAG_PREFIX
 from chandlery.errors import Cancelled, NotFound, RegistryError, RequestError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from chandlery.buildcache.address import RemoteAddress
+    from chandlery.buildcache.use_notes import UseNote
     from chandlery.registry.client import RegistryClient
 
     T = TypeVar("T")
@@ -33,21 +36,34 @@ _VOLUME = "/volume-"
 class RegistryInventory:
     """`scope` "" is every scope: where each has a repository of its own, the registry must list its repositories."""
 
-    notes_use = False
-
     def __init__(self, address: "RemoteAddress", client: "RegistryClient", *, scope: str = "") -> None:
         self.name = address.text
         self._address = address
         self._client = client
         self._scope = scope
+        self._notes: list[UseNote] = []
+
+    @property
+    def notes_use(self) -> bool:
+        """Whether any build told here of its uses."""
+        return bool(self._notes)
 
     def entries(self) -> list[Held]:
-        tagged = [replace(at, tag=tag) for at in self._repositories() for tag in self._client.tags(at) if _is_step(tag)]
-        found = [held for held in _at_once(self._held, tagged) if held is not None]
+        every = [replace(at, tag=tag) for at in self._repositories() for tag in self._client.tags(at)]
+        self._notes = [note for note in _at_once(self._note, [at for at in every if use_notes.is_note(at.tag)]) if note is not None]
+        uses = use_notes.last_uses(self._notes)
+        tagged = [at for at in every if _is_step(at.tag)]
+        found = [_used_at(held, uses) for held in self._entries_at(tagged)]
         return [held for held in found if not self._scope or (held.entry is not None and held.entry.scope == self._scope)]
 
+    def _entries_at(self, tagged: list[Reference]) -> list[Held]:
+        return [held for held in _at_once(self._held, tagged) if held is not None]
+
     def delete(self, held: Held) -> bool:
-        name, _, digest = held.place.partition("@")
+        return self._delete(held.place)
+
+    def _delete(self, place: str) -> bool:
+        name, _, digest = place.partition("@")
         repository = name.rpartition(":")[0].partition("/")[2]
         try:
             self._client.delete_manifest(Reference(self._address.reference("x").registry, repository), Digest(digest))
@@ -56,6 +72,14 @@ class RegistryInventory:
         return True
 
     def sweep(self, left: "Iterable[Held]", *, grace_s: float, dry_run: bool) -> int:  # noqa: ARG002 (the protocol's)
+        """Blobs go by themselves; notes of use that say nothing more are deleted by whoever sees all scopes."""
+        if not dry_run and not self._scope:
+            names = [_name_of(held) for held in left]
+            for note in use_notes.superfluous(self._notes, names, now_s=time.time()):
+                try:
+                    self._delete(note.place)
+                except RegistryError:
+                    break
         return 0
 
     def volume_bytes(self) -> int | None:
@@ -74,14 +98,17 @@ class RegistryInventory:
         raw = self._manifest(at)
         if raw is None:
             return None
-        place = f"{at.registry}/{at.repository}:{at.tag}@{sha256(raw)}"
         try:
             annotated = json.loads(raw)["annotations"][ENTRY_ANNOTATION]
             entry = understood(annotated.encode()) if at.tag.startswith(TAG_PREFIX) else None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             entry = None
         blobs = tuple((str(blob.digest), blob.size_bytes) for blob in entry.blobs) if entry is not None else ()
-        return Held(place, entry, len(raw), entry.created_at_s if entry is not None else 0.0, blobs)
+        return Held(_place(at, raw), entry, len(raw), entry.created_at_s if entry is not None else 0.0, blobs)
+
+    def _note(self, at: Reference) -> "UseNote | None":
+        raw = self._manifest(at)
+        return use_notes.read(_place(at, raw), at.tag, raw) if raw is not None else None
 
     def _manifest(self, at: Reference) -> bytes | None:
         try:
@@ -102,6 +129,20 @@ class RegistryInventory:
         """The repositories of this cache, as far as the registry lists what it has."""
         any_scope = self._address.reference("x")
         return [Reference(any_scope.registry, name) for name in self._client.repositories(any_scope) if self._address.has_repository(name)]
+
+
+def _place(at: Reference, raw: bytes) -> str:
+    return f"{at.registry}/{at.repository}:{at.tag}@{sha256(raw)}"
+
+
+def _name_of(held: Held) -> str:
+    """The entry's name, which its tag has."""
+    return held.place.partition("@")[0].rpartition(":")[2].removeprefix(TAG_PREFIX)
+
+
+def _used_at(held: Held, uses: dict[str, float]) -> Held:
+    used_s = uses.get(_name_of(held)[: use_notes.SHORT], 0.0)
+    return replace(held, last_used_s=used_s) if used_s > held.last_used_s and held.is_known else held
 
 
 def _is_step(tag: str) -> bool:

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
         def put_entry(self, scope: str, entry: Entry, raw: bytes, *, replaces: bool) -> None: ...
 
+        def note_uses(self, scope: str, used: tuple[tuple[str, Digest], ...]) -> None:
+            """Somebody who writes `scope` used the entries of these scopes and keys: tell those who look after the cache."""
+
         def repository(self, scope: str) -> tuple[str, str]:
             """(registry, repository) whose blobs a push to the same registry can mount; ("", "") where there is none."""
 

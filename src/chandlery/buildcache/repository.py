@@ -10,7 +10,7 @@ from _thread import allocate_lock
 
 from chandlery.buildcache.entry import MAX_BYTES
 from chandlery.buildcache.remote import entry_name
-from chandlery.errors import LyingRegistry, NotFound
+from chandlery.errors import AccessDenied, Cancelled, LyingRegistry, NotFound, RegistryError, Unavailable
 from chandlery.oci import descriptor as descriptors
 from chandlery.oci import media_type as types
 from chandlery.oci.descriptor import Descriptor
@@ -93,18 +93,39 @@ class RegistryRemote:
         return blob.size_bytes
 
     def put_entry(self, scope: str, entry: "Entry", raw: bytes, *, replaces: bool) -> None:
-        from io import BytesIO
-
         reference, client = self._tagged(scope, entry.key), self._client("moving")
         if not replaces and client.head_at_registry(reference) is not None:
             return
-        # entries are put side by side: one of them brings what they all name
+        self._put_config(reference)
+        client.put_manifest(reference, reference.tag, _manifest(entry, raw))
+
+    def note_uses(self, scope: str, used: tuple[tuple[str, Digest], ...]) -> None:
+        """One request where anything was ever shared in that repository."""
+        import time
+
+        from chandlery.buildcache import use_notes
+
+        reference, client = self._address.reference(scope), self._client("moving")
+        tag, manifest = use_notes.made([entry_name(whose, key) for whose, key in used], _CONFIG, time.time())
+        try:
+            client.put_manifest(reference, tag, manifest)
+        except (AccessDenied, Unavailable, Cancelled):
+            raise
+        except RegistryError:
+            # it lacks the blob that all manifests name
+            self._put_config(reference)
+            client.put_manifest(reference, tag, manifest)
+
+    def _put_config(self, reference: Reference) -> None:
+        """Entries are put side by side: one of them brings what they all name."""
+        from io import BytesIO
+
+        client = self._client("moving")
         with self._config_lock:
             if reference.repository not in self._with_config:
                 if not client.has_blob(reference, _CONFIG.digest):
                     client.upload_blob(reference, _CONFIG, lambda: BytesIO(_EMPTY))
                 self._with_config.add(reference.repository)
-        client.put_manifest(reference, reference.tag, _manifest(entry, raw))
 
     def repository(self, scope: str) -> tuple[str, str]:
         reference = self._address.reference(scope)

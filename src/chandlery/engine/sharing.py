@@ -13,6 +13,7 @@ from chandlery.content.database import Database
 from chandlery.engine.remote_layers import RemoteLayers
 from chandlery.engine.request import CacheReport, Pairs
 from chandlery.engine.steps import StepBook
+from chandlery.errors import ChandleryError
 from chandlery.graph.op import ExecOp, FileOp, ImageOp
 from chandlery.graph.vertex import Graph
 from chandlery.oci.digest import Digest
@@ -25,6 +26,7 @@ from chandlery.values import replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Thread
 
     from chandlery.buildcache.entry import Expected
     from chandlery.buildcache.imports import Imports
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 # for so long earlier steps are not offered to a cache that can't be reached, that took none, or that may not be written
 UNREACHABLE_S, AWAY_S, DENIED_S = 600.0, 60.0, 86400.0
+# the end of the build waits no longer for its uses to be told
+TELL_S = 2.0
 
 
 class Sharing:
@@ -70,6 +74,8 @@ class Sharing:
         self._down = down if down is not None else {}
         # what others made that lies below a hit, so that nobody looked it up
         self._met: list[Digest] = []
+        # what the cache that is written had, as it turned out: once a day for each step, as marks are kept for a day
+        self._used: set[tuple[str, Digest]] = set()
         self._is_pushed = is_pushed
         self.layers = layers
         self._imports = imports
@@ -123,6 +129,8 @@ class Sharing:
         self._records.put(record)
         if (marks := self._marks()) is not None:
             marks.note((record.key,))
+            if found.remote is self._target():
+                self._used.add((found.scope, record.key))
         return record
 
     def heard(self, vertex: int) -> StepRecord | None:
@@ -270,7 +278,9 @@ class Sharing:
             self._marked = SharedMarks(self._db, target.name, self._scopes.write)
         return self._marked
 
-    def _note_shared(self, keys: "tuple[Digest, ...]") -> None:
+    def _note_shared(self, keys: "tuple[Digest, ...]", is_new: bool) -> None:
+        if not is_new:
+            self._used.update((self._scopes.write, key) for key in keys)
         if (marks := self._marks()) is not None:
             marks.note(keys)
 
@@ -317,11 +327,30 @@ class Sharing:
             if key is not None and key.digest in self._met:
                 self.look_up(LookUp(vertex, key))
 
+    def _tell_uses(self) -> "Thread | None":
+        """One request in a thread of its own: what is used last goes last (`cache prune`). What goes wrong is silent."""
+        target, used = self._target(), tuple(sorted(self._used.copy(), key=str))
+        if target is None or not used or target.name in self._down:
+            return None
+        from threading import Thread
+
+        def tell() -> None:
+            try:
+                target.note_uses(self._scopes.write, used)
+            except (ChandleryError, OSError):
+                return
+
+        thread = Thread(target=tell, name="chandlery-uses", daemon=True)
+        thread.start()
+        return thread
+
     def finish(self, timeout_s: float | None) -> CacheReport:
         """Wait for what is on its way out, at most `timeout_s` (None: as long as it takes), and stop using the remotes. What was shared."""
         for _, offer in self._later:
             self._offer_now(offer)
         self._remember_hits()
+        # the steps found here are asked for meanwhile
+        telling = self._tell_uses() if self._earlier is None else None
         report = CacheReport(self._scopes.write, self._scopes.reads, self._scopes.reason, tuple(remote.name for remote in self._remotes))
         if self._earlier is not None:
             self._earlier.finish()
@@ -338,6 +367,9 @@ class Sharing:
                 unpublished=published.missing,
                 why=published.why,
             )
+        telling = telling or self._tell_uses()
+        if telling is not None:
+            telling.join(TELL_S if timeout_s is None else min(timeout_s, TELL_S))
         if self._held_back:
             report = replace(report, unpublished=(*report.unpublished, *self._held_back), why=report.why or "the shared cache is not reachable")
         if self._look_ups is not None or self._publisher is not None or self.layers.bytes_moved:

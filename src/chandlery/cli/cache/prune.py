@@ -22,7 +22,7 @@ _DEFAULT_GRACE = "1d"
 def add_arguments(parser: "Parser") -> None:
     add_place_arguments(parser)
     parser.one("--max-size", help="keep at most this much", metavar="BYTES")
-    parser.one("--older-than", help="delete what was last used longer ago (in a registry: made longer ago)", metavar="TIME")
+    parser.one("--older-than", help="delete what was last used longer ago", metavar="TIME")
     parser.one("--grace", help="keep layers that no step names for so long: somebody may be about to", metavar="TIME", default=_DEFAULT_GRACE)
     parser.flag("--dry-run", help="say what would go, and keep it")
     parser.flag("--verbose", help="name everything that goes")
