@@ -95,7 +95,7 @@ class StepRunner:
             _raise_for(status, op)
             observed = tuple(name for directory in (active.upper, *mounts.throwaways) for name in observing.in_directory(directory))
             if self._deps is None:
-                for found in unmounted.in_upper(active.upper, op):
+                for found in unmounted.in_upper(active.upper, op, lowers):
                     step.warn("volume.unmounted", found.hint)
             snapshot = self._snapshots.commit(active)
         except BaseException:

@@ -8,39 +8,64 @@ from chandlery.volume import nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from chandlery.graph.op import ExecOp
 
 # in a home directory: what is mounted, and what in it tells that a tool downloaded something
 _IN_HOME = (
     (".m2", "repository"),
+    (".m2", "wrapper/dists"),
     (".gradle", "caches"),
+    (".gradle", "wrapper/dists"),
     (".npm", "_cacache"),
     (".cache/pip", ""),
     (".cache/uv", ""),
     (".cache/pypoetry", ""),
     (".cache/yarn", ""),
-    (".yarn/berry/cache", ""),
+    (".yarn/berry", "cache"),
     (".local/share/pnpm/store", ""),
     ("go/pkg/mod", "cache"),
     (".cargo/registry", ""),
 )
-_ANYWHERE = (("/usr/local/cargo/registry", ""), ("/go/pkg/mod", "cache"), ("/usr/local/share/.cache/yarn", ""), ("/var/cache/apt/archives", ""))
+_ANYWHERE = (
+    ("/usr/local/cargo/registry", ""),
+    ("/go/pkg/mod", "cache"),
+    ("/usr/local/share/.cache/yarn", ""),
+    ("/.pnpm-store", ""),
+    ("/var/cache/apt", "archives"),
+    ("/var/lib/apt", "lists"),
+)
+# a variable, or a word of a command; what of the directory that it names is mounted
 _NAMED_BY = {
+    "MAVEN_USER_HOME": "",
     "GRADLE_USER_HOME": "",
     "npm_config_cache": "",
     "NPM_CONFIG_CACHE": "",
+    "npm_config_store_dir": "",
+    "NPM_CONFIG_STORE_DIR": "",
     "YARN_CACHE_FOLDER": "",
+    "YARN_GLOBAL_FOLDER": "",
     "PIP_CACHE_DIR": "",
     "UV_CACHE_DIR": "",
+    "POETRY_CACHE_DIR": "",
     "GOMODCACHE": "",
     "GOPATH": "/pkg/mod",
     "CARGO_HOME": "/registry",
+    "-Dmaven.repo.local": "",
+    "--gradle-user-home": "",
+    "--cache": "",
+    "--cache-dir": "",
+    "--cache-folder": "",
+    "--store-dir": "",
 }
-_MAVEN = re.compile(r"-Dmaven\.repo\.local=([^\s\"']+)")
+_TOLD = re.compile(rf"(?:^|[\s\"'=;&|])({'|'.join(map(re.escape, _NAMED_BY))})[=\s][\"']?(/[^\s\"';&|:]+)")
+# what is in the directories that these name
+_SHARED_BY_TOOLS = {"XDG_CACHE_HOME": ("pip", "uv", "pypoetry", "yarn"), "XDG_DATA_HOME": ("pnpm/store",), "PNPM_HOME": ("store",)}
+_MAVEN_CONFIG = ".mvn/maven.config"
 # less is no reason to change a Dockerfile
 _LEAST_BYTES = 64 << 10
+_LONGEST_CONFIG = 64 << 10
 
 
 @value
@@ -54,10 +79,10 @@ class Unmounted:
         return f"{size} that this step downloaded into {self.target} are in its layer; --mount=type=cache,target={self.target} keeps them for other builds"
 
 
-def in_upper(upper: str, op: "ExecOp") -> "Iterator[Unmounted]":
-    """The caches that a step filled in its own layer, the directory `upper`."""
+def in_upper(upper: str, op: "ExecOp", lowers: tuple[str, ...] = ()) -> "Iterator[Unmounted]":
+    """The caches that a step filled in its own layer, the directory `upper`; `lowers` (bottom first) are what it found."""
     told: list[str] = []
-    for target, mark in _places(upper, op):
+    for target, mark in _places(upper, op, lowers):
         target = os.path.normpath(target)
         if not target.startswith("/") or any(target == other or target.startswith(f"{other}/") for other in told):
             continue
@@ -71,26 +96,29 @@ def in_upper(upper: str, op: "ExecOp") -> "Iterator[Unmounted]":
             yield Unmounted(target, size_bytes)
 
 
-def _places(upper: str, op: "ExecOp") -> "Iterator[tuple[str, str]]":
-    for name, text in _settings(op.env):
-        if name in _NAMED_BY and text.startswith("/"):
-            yield text.rstrip("/") + _NAMED_BY[name], ""
-        elif found := _MAVEN.search(text):
-            yield found.group(1), ""
-    for word in op.argv:
-        if (found := _MAVEN.search(word)) and found.group(1).startswith("/"):
-            yield found.group(1), ""
+def _places(upper: str, op: "ExecOp", lowers: tuple[str, ...]) -> "Iterator[tuple[str, str]]":
+    """Where caches may be, and the directory in each that tells that something was downloaded."""
+    env = dict(setting.partition("=")[::2] for setting in op.env)
+    for text in (*op.env, *op.argv, " ".join(op.argv), _maven_config((*lowers, upper), op.cwd)):
+        for found in _TOLD.finditer(text):
+            yield found[2].rstrip("/") + _NAMED_BY[found[1]], ""
+    for name, caches in _SHARED_BY_TOOLS.items():
+        yield from ((f"{env[name]}/{cache}", "") for cache in caches if env.get(name, "").startswith("/"))
     yield from _ANYWHERE
-    homes = ["/root", *(f"/home/{name}" for name in nodes.names_in((upper,), "home"))]
+    homes = dict.fromkeys(["/root", *(f"/home/{name}" for name in nodes.names_in((upper,), "home")), env.get("HOME", "/root").rstrip("/")])
     for home in homes:
-        if nodes.lookup((upper,), home[1:]):
+        if home.startswith("/") and nodes.lookup((upper,), home[1:]):
             yield from ((f"{home}/{place}", mark) for place, mark in _IN_HOME)
 
 
-def _settings(env: "Sequence[str]") -> "Iterator[tuple[str, str]]":
-    for setting in env:
-        name, _, text = setting.partition("=")
-        yield name, text
+def _maven_config(layers: tuple[str, ...], directory: str) -> str:
+    """What a project in `directory` tells Maven, whoever put it there."""
+    place = nodes.lookup(layers, os.path.normpath(f"{directory}/{_MAVEN_CONFIG}").lstrip("/"))
+    try:
+        with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            return file.read(_LONGEST_CONFIG).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _size(directory: str) -> int:
