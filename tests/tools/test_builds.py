@@ -95,6 +95,12 @@ def test_apt_takes_archives_and_lists_that_other_machines_fetched(yard, reposito
     fetched = repository.counted()
     assert [name for name in fetched if name.endswith(".deb")] == [archives["three"], archives["two"]]
     assert "Packages" not in fetched, "the lists that A fetched were fetched again"
+    # lists that come again, the same, from a server that sends no dates
+    again = yard.build("a", apt(repository, "one"), "--no-cache=steps")
+    assert "Release" in repository.counted()
+    added = [volume["bytes_added"] for step in again.metadata["chandlery.build"]["steps"] for volume in step.get("volumes", ())]
+    assert len(added) == 2
+    assert sum(added) < len(repository.pages["/dists/stable/Release"].body), "apt's notes of what it installed, and no list"
     # a machine that has only the shared volume, and no network: lists and archives of all three writers
     done = yard.build("d", apt(repository, "one", "two", "three", update="", options="--no-download ", network="none"))
     assert [archive for archive in archives.values() if f"Unpacking {archive.partition('_')[0]} (1.0)" not in done.err] == []

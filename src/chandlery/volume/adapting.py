@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # an index is small; a larger file of such a name is something else
 _LARGEST_INDEX = 16 << 20
+_PIECE_BYTES = 1 << 20
 
 
 @value
@@ -39,7 +40,7 @@ def judged(tree: str, captured: "Captured", layers: tuple[str, ...], *, succeede
 
     `layers` (bottom first) are what the step found.
     """
-    entries = captured.entries
+    entries = taken_out(tree, captured.entries, _written_the_same(tree, captured.entries, layers))
     files = StepFiles(tree, entries, layers, captured.deleted)
     touched = units(entries)
     unwanted = {entry.path for entry in entries if not entry.is_directory and known.is_never_stored(entry.path)}
@@ -128,6 +129,28 @@ def units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
         if unit and (not entry.is_directory or is_beneath(entry.path, unit)):
             found.setdefault(unit, []).append(entry)
     return found
+
+
+def _written_the_same(tree: str, entries: tuple[Entry, ...], layers: tuple[str, ...]) -> set[str]:
+    """The files that the step found as they are, but for an earlier time that does as well: the volume keeps that. A later one could hide a change upstream."""
+    paths = set()
+    for entry in entries if layers else ():
+        if entry.type is not EntryType.FILE or not known.ignores_time(entry.path) or not (source := nodes.lookup(layers, entry.path)):
+            continue
+        found = os.lstat(source)
+        before = nodes.read_entry(source, entry.path, found, entry.version, nodes.attributes(source))
+        is_same = before.mtime_ns <= entry.mtime_ns and replace(before, mtime_ns=entry.mtime_ns) == entry
+        if is_same and _is_same_content(source, f"{tree}/{entry.path}"):
+            paths.add(entry.path)
+    return paths
+
+
+def _is_same_content(one: str, other: str) -> bool:
+    with open(one, "rb") as left, open(other, "rb") as right:
+        while (piece := left.read(_PIECE_BYTES)) == right.read(_PIECE_BYTES):
+            if not piece:
+                return True
+    return False
 
 
 def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], changed: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]) -> tuple[Entry, ...]:

@@ -32,19 +32,21 @@ def run(tmp_path):
         finally:
             mount.unmount(str(point))
 
-    def write(files):
+    def write(files, date_ns):
         for name, text in files.items():
             (point / name).parent.mkdir(parents=True, exist_ok=True)
             (point / name).write_text(text)
+            if date_ns:
+                os.utime(point / name, ns=(date_ns, date_ns))
 
     def look():
         return {str(path.relative_to(point)): path.read_text() for path in point.rglob("*") if path.is_file()}
 
-    def steps(*each, deleted=()):
+    def steps(*each, deleted=(), date_ns=0):
         with store.begin() as session:
             attachments = [volumes.attach(KEY, session) for _ in each]
             for attachment, (files, succeeded) in zip(attachments, each, strict=True):
-                mounted(attachment, lambda files=files: (write(files), [(point / path).unlink() for path in deleted]))
+                mounted(attachment, lambda files=files: (write(files, date_ns), [(point / path).unlink() for path in deleted]))
                 assert volumes.commit(attachment, succeeded=succeeded).warning == ""
         with store.begin() as session:
             attachment = volumes.attach(KEY, session)
@@ -122,6 +124,36 @@ def test_an_index_that_serves_both_already_is_not_written_again(run):
 def test_a_unit_that_two_steps_made_is_one_of_them_whole(run):
     one, two = {"m@v1.0.0/a.go": "1", "m@v1.0.0/b.go": "1"}, {"m@v1.0.0/a.go": "2", "m@v1.0.0/c.go": "2"}
     assert run((one, True), (two, True)) in (one, two)
+
+
+LISTS = {"lists/m_dists_stone_InRelease": "one", "lists/m_dists_stone_main_Packages": "many", "plain": "x"}
+
+
+def versions(run):
+    return {entry.path: entry.version.sequence for entry in run.volumes.show(KEY) if not entry.is_directory}
+
+
+def test_lists_of_apt_that_come_again_the_same_are_not_new(run):
+    run((LISTS, True))
+    before = {entry.path: entry.mtime_ns for entry in run.volumes.show(KEY)}
+    assert run((LISTS, True)) == LISTS
+    assert versions(run) == {"lists/m_dists_stone_InRelease": 1, "lists/m_dists_stone_main_Packages": 1, "plain": 2}
+    after = {entry.path: entry.mtime_ns for entry in run.volumes.show(KEY)}
+    assert all(after[path] == before[path] for path in LISTS if path != "plain"), "the time that asks a mirror for more"
+
+
+def test_lists_of_apt_that_changed_are_new_with_the_whole_suite(run):
+    run((LISTS, True))
+    changed = {**LISTS, "lists/m_dists_stone_InRelease": "two"}
+    assert run((changed, True)) == changed
+    assert set(versions(run).values()) == {2}
+
+
+def test_a_list_of_apt_with_an_earlier_date_is_new(run):
+    """The one that was there would ask the mirror for what changed after a moment that came later."""
+    run((LISTS, True))
+    run((LISTS, True), date_ns=1_700_000_000_000_000_000)
+    assert {entry.mtime_ns for entry in run.volumes.show(KEY) if entry.path in LISTS} == {1_700_000_000_000_000_000}
 
 
 def test_what_the_project_installed_is_marked_with_its_scope(run):

@@ -66,6 +66,10 @@ if TYPE_CHECKING:
             """The directory (or the name that its files share) that is whole or absent; "" if `path` stands alone."""
             ...
 
+        def ignores_time(self, path: str) -> bool:
+            """Whether a file that was written anew with the same content may keep the earlier time that it had."""
+            ...
+
         def is_broken(self, unit: str, files: Files) -> bool:
             """Whether a unit carries the tool's own mark of being half made, whatever the step's exit code."""
             ...
@@ -109,6 +113,9 @@ class Plain:
 
     def unit_of(self, path: str) -> str:
         return ""
+
+    def ignores_time(self, path: str) -> bool:
+        return False
 
     def is_broken(self, unit: str, files: "Files") -> bool:
         return False

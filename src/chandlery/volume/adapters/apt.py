@@ -38,6 +38,10 @@ class Apt(Plain):
             return ""
         return f"{directory}/{source}_dists_{rest.partition('_')[0]}".lstrip("/")
 
+    def ignores_time(self, path: str) -> bool:
+        """Apt asks a mirror for what changed since a list's time, which is that of the download where the mirror has no dates: an earlier one asks for more."""
+        return bool(self.unit_of(path))
+
     def may_share(self, path: str, files: "Files") -> bool:
         """A package is moved out of partial/ once its checksum was right."""
         parts = path.split("/")

@@ -64,6 +64,12 @@ def unit_of(path: str) -> str:
     return owner.unit_of(path) if owner is not None else ""
 
 
+def ignores_time(path: str) -> bool:
+    """Whether a file that was written anew with the same content may keep the earlier time that it had."""
+    owner = _owner(path)
+    return owner is not None and owner.ignores_time(path)
+
+
 def is_broken(unit: str, member: str, files: "Files") -> bool:
     """Whether the unit of `member` carries a mark of being half made."""
     owner = _owner(member)
