@@ -117,6 +117,31 @@ def test_trim_is_published_too(machines):
     assert machines.on("two").build("new") == {"/c/d/new.jar"}
 
 
+def test_a_trim_hears_of_branches_that_it_is_told_of(machines):
+    from tests.e2e.test_volume_commands import age
+
+    machines.build("old")
+    shared = (
+        "--cache-remote",
+        machines.address,
+        "--cache-scope=team/app@pr",
+        f"--cache-fork-from={SCOPE}",
+        "--cache-publish-timeout=60s",
+        "-o",
+        "type=cacheonly",
+    )
+    read = machines.on("two").builder.build("FROM busybox\nRUN --mount=type=cache,target=/c cat /c/d/old.jar > /dev/null && touch /c/mine\n", *shared)
+    assert read.status == 0, read.err
+    machines.on("one")
+    age(machines.builder, 40)
+    unused = ("trim", "/c", "--unused-for", "30d")
+    assert machines.volume(*unused, "--dry-run")[0]["files"] == 1
+    assert machines.volume(*unused, "--read-by=team/app@nobody", "--dry-run")[0]["files"] == 1
+    assert "team/app@nobody has no cache volume /c" in machines.err
+    assert machines.volume(*unused, "--read-by=team/app@pr")[0]["files"] == 0
+    assert machines.files() == {"d/old.jar"}
+
+
 def test_damage_is_fetched_again_from_those_who_have_it(machines):
     machines.build("a")
     damaged = next(machines.builder.store.glob("volumes/*/*/fs/d/a.jar"))

@@ -124,6 +124,12 @@ class VolumeSharing:
         except BaseException as broken:
             ahead.set_exception(broken)
 
+    def hear(self, key: VolumeKey, scopes: "Iterable[str]") -> tuple[str, ...]:
+        """Keep what builds of these scopes told of their reads of the volume (hearing.py); those that have none. Raises RegistryError, OSError."""
+        from chandlery.volume import hearing
+
+        return hearing.hear(self._store, key, {scope: [place.remote_of(replace(key, scope=scope)) for place in self._places] for scope in scopes})
+
     def publish_later(self, key: VolumeKey) -> None:
         """Publish what a volume has then, soon; returns at once."""
         self._enqueue(key, only_tells=False)

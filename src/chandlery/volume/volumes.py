@@ -103,6 +103,11 @@ class Volumes:
         if self._sharing is not None:
             self._sharing.look_ahead(key)
 
+    def hear(self, key: VolumeKey, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        """Keep what builds of other scopes told of their reads of a volume; the scopes that have none. Raises RegistryError volume.not-heard."""
+        with faults.translated(self._store.root):
+            return self._sharing.hear(key, scopes) if self._sharing is not None else scopes
+
     def _begin(self, key: VolumeKey) -> None:
         from chandlery.volume import forking
 

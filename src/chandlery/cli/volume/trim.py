@@ -1,11 +1,12 @@
 """`chandlery volume trim`: take out of volumes what no build has read for a while."""
 
 import json
+import sys
 
 from chandlery.cli.amounts import count_text, size_text
 from chandlery.cli.options import OPTIONAL
 from chandlery.cli.volume.open_volumes import NAMING, Opened, add_volume_arguments, open_volumes, shown
-from chandlery.cli.volume.remote_side import Published, add_remote_arguments, published
+from chandlery.cli.volume.remote_side import Published, add_remote_arguments, is_shared, published, shared
 from chandlery.errors import RequestError
 from chandlery.quantities import parse_duration
 
@@ -26,6 +27,7 @@ def add_arguments(parser: "Parser") -> None:
     parser.word("volume", kind=OPTIONAL, help=NAMING)
     parser.flag("--all", help="every volume")
     parser.one("--unused-for", help="how long nobody must have read it: 30d", metavar="TIME")
+    parser.many("--read-by", help="keep what builds of this scope read, too: of a branch that begins with the volume", metavar="SCOPE")
     parser.flag("--dry-run", help="say what would go, and keep it")
     parser.flag("--verbose", help="name every path that goes")
     add_remote_arguments(parser)
@@ -59,6 +61,10 @@ def _trim(opened: Opened, arguments: "Arguments", settings: "Settings", key: "Vo
     def choose(uses: "Mapping[str, Use]") -> "TrimPlan":
         return trimming.unused_since(uses, day)
 
+    if arguments.read_by and is_shared(key, arguments, settings):
+        with shared(opened, arguments, settings, key) as volume:
+            for scope in volume.volumes.hear(key, tuple(arguments.read_by)):
+                print(f"WARNING: {shown(scope)} has no cache volume {shown(key.name)} where it was looked for", file=sys.stderr)
     planned = opened.volumes.trim(key, choose, dry_run=True)
     if arguments.dry_run or not planned.files:
         return planned, None
