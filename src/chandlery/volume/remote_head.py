@@ -8,13 +8,15 @@ as those in the packs are, and any may be missing. `bundles` hold copies of larg
 """
 
 import base64
+from threading import Lock
 
 from chandlery.errors import ChandleryError, NotFound, StoreError
 from chandlery.oci import canonical
 from chandlery.values import value
-from chandlery.volume import bundles, pack, table_check, tombstones
+from chandlery.volume import bundles, head_room, pack, table_check, tombstones
 from chandlery.volume.bundles import Bundle
 from chandlery.volume.head import fresh_slot
+from chandlery.volume.head_room import HeadRoom
 from chandlery.volume.pack import PackRef
 from chandlery.volume.problem import Problem, problem_of
 from chandlery.volume.protocol import HeadName
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
 MAX_PACKS = 64
 _ROUNDS = 4
 # heads that one look reads at most: more than ever compete, unless nothing can be deleted and nobody absorbs
-_MOST_HEADS, _READERS = 64, 8
-_SMALL_BYTES, _MAX_PLAIN_BYTES = 16 << 10, 32 << 20
+_MOST_HEADS, _READERS = 64, 4
+# beyond this heads are read one by one: their documents, too, take memory
+_BULKY_BYTES = 512 << 10
+_SMALL_BYTES = 16 << 10
 _MOST_TABLE_BYTES = 64 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -53,6 +57,13 @@ class RemoteHead:
         """What is named, with sizes."""
         packs = tuple([(item.digest, item.size_bytes) for item in self.packs])
         return (*packs, *((bundle.digest, bundle.size_bytes) for bundle in self.bundles))
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        vectors = {id(vector): len(vector.seen) for vector in (self.vector, *(item.by for item in self.packs), *(vector for _, vector in self.tombstones))}
+        text_bytes = sum(map(len, self.notes)) + sum(len(table) for _, table in self.tables) + sum(len(path) for path, _ in self.tombstones)
+        return head_room.weigh_head(sum(vectors.values()) + len(self.tombstones) + len(self.absorbed), text_bytes)
 
 
 @value
@@ -100,6 +111,8 @@ def read_all(remote: "VolumeRemote", before: Seen | None = None, names: "list[He
 class _Reading:
     def __init__(self, remote: "VolumeRemote", known: "dict[HeadName, RemoteHead]") -> None:
         self._remote, self._known = remote, known
+        self._room = HeadRoom(sum(head.weight for head in known.values()))
+        self._parsing, self._most_at_once = Lock(), _READERS
         self._heads: dict[HeadName, RemoteHead] = {}
         self._absorbed: set[str] = set()
         self._leftovers: list[HeadName] = []
@@ -123,7 +136,7 @@ class _Reading:
                     is_stable = False
             self._leftovers.extend(name for name in pending if name.slot in self._absorbed)
             pending = [name for name in pending if name.slot not in self._absorbed]
-            at_once = _READERS
+            at_once = self._most_at_once
         return is_stable
 
     def seen(self) -> Seen:
@@ -144,7 +157,11 @@ class _Reading:
         if name in self._known:
             return self._known[name]
         try:
-            return decode(self._remote.read_head(name))
+            document = self._remote.read_head(name)
+            if len(document) > _BULKY_BYTES:
+                self._most_at_once = 1
+            with self._parsing:
+                return decode(document, self._room)
         except NotFound:
             return None
         except (ChandleryError, OSError, ValueError, KeyError, TypeError, AttributeError) as broken:
@@ -166,6 +183,7 @@ def needed(packs: tuple[PackRef, ...]) -> tuple[PackRef, ...]:
 
 
 def encode(head: RemoteHead) -> bytes:
+    """Raises StoreError volume.heads-too-large."""
     plain = canonical.encode(
         {
             "format": FORMAT,
@@ -181,14 +199,20 @@ def encode(head: RemoteHead) -> bytes:
     )
     if len(plain) <= _SMALL_BYTES:
         return plain
+    # nobody could read it
+    head_room.weigh(plain)
     import zstandard
 
     return zstandard.ZstdCompressor(level=5).compress(plain)
 
 
-def decode(data: bytes) -> RemoteHead:
-    """Raises StoreError (volume.format, volume.bad-table, volume.bad-head), and ValueError, KeyError or TypeError for what is no such document."""
-    document = check_format(table_check.parse(pack.expand(data, _MAX_PLAIN_BYTES) if data.startswith(_ZSTD_MAGIC) else data))
+def decode(data: bytes, room: HeadRoom | None = None) -> RemoteHead:
+    """Raises StoreError (volume.format, volume.bad-table, volume.bad-head, volume.heads-too-large); ValueError, KeyError or TypeError for what
+    is no such document."""
+    plain = pack.expand(data, head_room.MAX_PLAIN_BYTES) if data.startswith(_ZSTD_MAGIC) else data
+    (room or HeadRoom()).take(head_room.weigh(plain))
+    document = check_format(table_check.parse(plain))
+    del plain
     if not all(isinstance(document[name], list) for name in ("packs", "absorbed", "tombstones")):
         raise StoreError("the head of a cache volume is malformed", code="volume.bad-head")
     packs = tuple([pack.decode_ref(item) for item in document["packs"]])

@@ -51,6 +51,11 @@ class Worker:
             assert report.warnings == ()
             assert report.files >= self.files
 
+    def look(self, name: str) -> None:
+        with Store.open(f"{self.directory}/{name}") as store:
+            report = shared.pull(store, [self.remote], KEY)
+            assert {problem.code for problem in report.warnings} == {"volume.heads-too-large"}
+
     def fold(self, name: str) -> None:
         with Store.open(f"{self.directory}/{name}") as store, store.begin() as session:
             (row,) = Volumes(store).rows()

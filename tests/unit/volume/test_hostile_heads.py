@@ -6,6 +6,7 @@ import shutil
 import time
 
 import pytest
+import zstandard
 from tests.fakes import packs
 from tests.fakes.machine import KEY, Machine
 from tests.fakes.packs import Forgery
@@ -377,6 +378,24 @@ def test_a_removal_of_a_directory_stands_for_those_below_it(remote, machines):
     one.build()
     two.build()
     assert remote.heads() == names, "both say the same"
+
+
+def test_heads_that_fill_the_memory_are_left_alone_and_hide_no_small_ones(remote, machines):
+    one, two = machines
+    one.build(jars("a"))
+    large = zstandard.ZstdCompressor(level=1).compress(plain_head(vector={f"{number:07}": MAX_COUNT for number in range(305_000)}))
+    for number in range(8):
+        remote.put_head(f"h00000001{number:02}-w2026-01-large", large, [])
+    assert two.build(jars("b")) == jars("a")
+    assert one.sees() == jars("a", "b")
+    assert set(one.codes) == set(two.codes) == {("volume.not-whole", "volume.heads-too-large")}
+
+
+def test_nobody_writes_a_head_that_nobody_could_read():
+    for vector in (VersionVector(tuple((f"w{number:06}", 1) for number in range(310_000))), VersionVector((("w" * (17 << 20), 1),))):
+        with pytest.raises(StoreError) as refused:
+            remote_head.encode(remote_head.RemoteHead(vector, 1))
+        assert refused.value.code == "volume.heads-too-large"
 
 
 def test_vectors_of_thousands_of_writers_are_read(remote, machines):
