@@ -103,6 +103,17 @@ def test_a_host_that_answered_once_may_be_slow(make):
         assert contacts.left_s(fake.host, 0.7) is None
 
 
+def test_a_place_that_takes_bytes_may_be_slow_at_once(make):
+    """Where an upload goes on elsewhere, its answer comes when the bytes are stored."""
+    with FakeRegistry() as fake:
+        fake.faults.delay_s = 1.0
+        client = make(Contacts(), read_timeout_s=20.0)
+        response = client.http.send(Request("PUT", f"http://{fake.host}/elsewhere", (), b"bytes", 5), doing="upload", attempts=1)
+        response.close()
+        fake.released.set()
+    assert response.status in (404, 405)
+
+
 class Clock:
     now_s = 100.0
 
