@@ -37,6 +37,19 @@ def test_step_that_took_a_snapshot_says_so(builder):
     assert observed(again, "/used")
 
 
+def test_a_step_that_only_lists_what_a_volume_holds_depends_on_it(builder):
+    versions = "/c/cache/download/g/@v"
+    builder.build(TEXT)
+    builder.build(f"FROM busybox\n{MOUNT} mkdir -p {versions}; echo v1 > {versions}/list\n")
+    done = builder.build(f"FROM busybox\n{MOUNT} true\n{MOUNT} ls {SNAPSHOT} > /l\n{MOUNT} ls /c\n")
+    own = [[item["url"] for item in observed(done, step) if "of" not in item] for step in ("2/4]", "3/4]", "4/4]")]
+    assert own[0] == []
+    assert "g:lib:1-SNAPSHOT" in own[1]
+    assert "g" in own[2]
+    assert "g:lib:1-SNAPSHOT" not in own[2]
+    assert [use["files_served"] for step in done.metadata["chandlery.build"]["steps"] for use in step.get("volumes", ())] == [0, 0, 0]
+
+
 def test_what_stands_on_an_old_snapshot_runs_again(builder, outdated):
     first = text_of(builder.tree(TEXT), "used")
     flag = outdated()

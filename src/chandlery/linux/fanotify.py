@@ -1,11 +1,11 @@
-"""Which files of a mounted file system are opened, whoever opens them, in whatever mount namespace: fanotify(7).
+"""Which files and directories of a mounted file system are opened, whoever opens them, in whatever mount namespace: fanotify(7).
 
 Only notifications: nothing is ever held up, and if this process dies nobody notices. Opens are told apart by nothing but the path, which is that of the
-namespace in which the file was opened, or from the mount's own root once that namespace is gone. Directories are not reported. Needs CAP_SYS_ADMIN in the
-first user namespace.
+namespace in which the file was opened, or from the mount's own root once that namespace is gone. Needs CAP_SYS_ADMIN in the first user namespace.
 """
 
 import os
+import stat
 import struct
 
 from chandlery.linux import libc
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _FAN_CLOEXEC, _FAN_NONBLOCK, _FAN_UNLIMITED_QUEUE = 0x1, 0x2, 0x10
 _FAN_MARK_ADD, _FAN_MARK_FILESYSTEM = 0x1, 0x100
-_FAN_OPEN = 0x20
+_FAN_OPEN, _FAN_ONDIR = 0x20, 0x40000000
 DELETED = " (deleted)"
+IS_DIRECTORY = -1
 _EVENT = struct.Struct("=IBBHQii")
 # each event comes with a descriptor, of which a process may be allowed a thousand
 _EVENTS_AT_ONCE = 64
@@ -34,7 +35,7 @@ class Opens:
         # a pipe in the file system must not be waited for when its event is read
         self._group = libc.fanotify_init(_FAN_CLOEXEC | _FAN_NONBLOCK | _FAN_UNLIMITED_QUEUE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            libc.fanotify_mark(self._group, _FAN_MARK_ADD | _FAN_MARK_FILESYSTEM, _FAN_OPEN, directory)
+            libc.fanotify_mark(self._group, _FAN_MARK_ADD | _FAN_MARK_FILESYSTEM, _FAN_OPEN | _FAN_ONDIR, directory)
         except BaseException:
             os.close(self._group)
             raise
@@ -42,7 +43,7 @@ class Opens:
     def files(self) -> "Iterator[tuple[str, int]]":
         """(path, size) of opens that nobody has asked for yet, one for each open but for repetitions that the kernel has merged. Waits for nothing.
 
-        The path of a file that has been deleted ends with DELETED.
+        A directory's size is IS_DIRECTORY. The path of a file that has been deleted ends with DELETED.
         """
         faults = 0
         while faults < _MOST_FAULTS:
@@ -58,9 +59,13 @@ class Opens:
                 fd = _EVENT.unpack_from(data, at)[5]
                 if fd >= 0:
                     try:
-                        yield os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size
+                        yield os.readlink(f"/proc/self/fd/{fd}"), _size(os.fstat(fd))
                     finally:
                         os.close(fd)
 
     def close(self) -> None:
         os.close(self._group)
+
+
+def _size(found: os.stat_result) -> int:
+    return IS_DIRECTORY if stat.S_ISDIR(found.st_mode) else found.st_size

@@ -31,6 +31,8 @@ class Attachment:
         self.warning = ""
         # what the step read of what was there, with sizes; None: it could not be watched
         self.read: dict[str, int] | None = None
+        # the directories that it opened, as far as that can be seen
+        self.listed: set[str] = set()
         # what the step's delta is relative to: nothing, for a step that starts empty; `shared` are the lowers that others see, too
         self.base = Head()
         self.shared: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ class CommitReport:
 def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succeeded: bool) -> CommitReport:
     """The caller releases the attachment's locks afterwards."""
     if not attachment.upper:
-        held = _held(store, attachment, attachment.read)
+        held = _held(store, attachment, _touched(attachment))
         throw_away(attachment)
         return CommitReport(generation=attachment.base.number, layers=len(attachment.base.layers), observed=held)
     trash = f"{attachment.scratch}/t"
@@ -62,7 +62,7 @@ def commit(store: "Store", attachment: Attachment, deletions: Deletions, *, succ
         deletions.note(attachment.session.id, attachment.volume_id, captured)
     # what was read and then written, or only touched, is in the upper; what was moved may be read anywhere
     written = [entry.path for entry in captured.entries if not entry.is_directory]
-    held = _held(store, attachment, (*attachment.read, *written) if attachment.read is not None and not captured.deleted else None)
+    held = _held(store, attachment, _touched(attachment, written) if not captured.deleted else None)
     observed = observing.distinct((*observing.in_entries(attachment.upper, captured.entries), *held))
     judged = adapting.judged(attachment.upper, captured, attachment.lowers, succeeded=succeeded, scope=attachment.key.scope)
     adopted = adopting.adopted(store, attachment, captured) if succeeded else {}
@@ -81,6 +81,11 @@ def _with_adopted(attachment: Attachment, entries: tuple[Entry, ...], adopted: "
         return entries
     found = adapting.with_found(attachment.upper, entries, attachment.lowers, sorted(adopted))
     return tuple([replace(entry, only_in=adopted[entry.path].only_in) if entry.path in adopted else entry for entry in found])
+
+
+def _touched(attachment: Attachment, written: "Iterable[str]" = ()) -> list[str] | None:
+    """The paths that the step read, wrote or listed, a directory with a "/" behind it; None: it could not be watched."""
+    return [*attachment.read, *written, *(f"{path}/" for path in attachment.listed)] if attachment.read is not None else None
 
 
 def _held(store: "Store", attachment: Attachment, touched: "Iterable[str] | None") -> tuple[MutableName, ...]:

@@ -1,6 +1,7 @@
 """Which of a volume's files a step reads, watched beside it; or found out afterwards where that isn't permitted. Never an error, never in the step's way.
 
-    fanotify     an open is a read (studies: every file, mapped ones too, within noise); queued by the kernel, taken from it a few times a second
+    fanotify     an open is a read (studies: every file, mapped ones too, within noise); queued by the kernel, taken from it a few times a second.
+                 That of a directory tells that it was listed: the step may depend on what there is, but needs no file of it
     access time  where the volume is a copy instead of an overlay, through which no access time moves
     page cache   where neither works: what the kernel has in memory after the step may have been read. Too much rather than too little
 
@@ -12,7 +13,7 @@ import os
 import stat
 import threading
 
-from chandlery.linux.fanotify import DELETED
+from chandlery.linux.fanotify import DELETED, IS_DIRECTORY
 from chandlery.volume import nodes
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ def watched(attachment: "Attachment", directory: str, targets: "Sequence[str]", 
     finally:
         with contextlib.suppress(OSError):
             attachment.read = watch.finish()
+            attachment.listed = watch.listed
 
 
 class OpensWatch:
@@ -55,6 +57,7 @@ class OpensWatch:
         self._is_ambiguous = any(nodes.lookup(self._lowers, prefix.strip("/")) for prefix in self._prefixes)
         self._met: set[str] = set()
         self._read: dict[str, int] = {}
+        self.listed: set[str] = set()
         self._end, self._taken = threading.Event(), threading.Event()
         threading.Thread(target=self._work, name="chandlery-reads", daemon=True).start()
 
@@ -78,7 +81,15 @@ class OpensWatch:
         for path, size_bytes in self._opens.files():
             if path not in self._met:
                 self._met.add(path)
+                if size_bytes == IS_DIRECTORY:
+                    self.listed.update(self._names(path + "/"))
+                    continue
                 self._read.update((name, size_bytes) for name in self._served(path))
+
+    def _names(self, path: str) -> list[str]:
+        """What a path may be called in the volume: once the container is gone its paths begin at the volume's root, and a directory of it may be called so."""
+        names = [path[len(prefix) :] for prefix in self._prefixes if path.startswith(prefix)][:1] or [path]
+        return [name.strip("/") for name in ((*names, path) if self._is_ambiguous else names)]
 
     def _served(self, path: str) -> list[str]:
         """The name in the volume of a file that it had when the step began, none if the step made it; more than one where that can't be told apart."""
@@ -101,6 +112,7 @@ class AccessTimes:
         if os.statvfs(directory).f_flag & os.ST_NOATIME:
             raise OSError("no access times are kept here")
         self._directory, self._lowers = directory, tuple(lowers)
+        self.listed: set[str] = set()
         self._before = {path: found.st_atime_ns for path, found in _files_in(directory)}
 
     def finish(self) -> dict[str, int]:

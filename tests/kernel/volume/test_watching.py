@@ -210,6 +210,24 @@ def test_where_nothing_can_be_told_everything_counts_as_read(store, forbidden, m
     assert reads.load(directory(store)).blind == reads.today()
 
 
+def test_a_directory_that_is_listed_is_no_file_that_is_read(store):
+    fill(store)
+    with store.begin() as session:
+        attachment = Volumes(store).attach(KEY, session)
+        mounter = Mounter(session, MountMethod.FSCONFIG)
+        with mounter.overlay(attachment.lowers, upper=attachment.upper, work=attachment.work, options=OPTIONS) as point:
+            with watching.watched(attachment, point, ["/root/.m2"], is_copy=False):
+                pass
+            assert attachment.listed == set()
+            with watching.watched(attachment, point, ["/root/.m2"], is_copy=False):
+                os.listdir(f"{point}/d")
+            assert (attachment.listed, attachment.read) == ({"d"}, {})
+            with watching.watched(attachment, point, ["/root/.m2"], is_copy=False):
+                os.listdir(point)
+            assert attachment.listed == {""}
+        attachment.release()
+
+
 def test_opens_wait_for_nothing_and_end_with_the_group(tmp_path):
     lower, upper, work, point = (tmp_path / name for name in "luwp")
     for path in (lower, upper, work, point):
