@@ -7,6 +7,7 @@ network namespace of their own, so that what a tool has is really in its volume.
 import os
 import shutil
 import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -143,3 +144,21 @@ def tool():
         return found
 
     return need
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """A tool that this machine's package index has, installed once into a directory of its own: a PYTHONPATH, with programs in bin/."""
+    known = {}
+
+    def install(package) -> str:
+        if package not in known:
+            known[package] = str(tmp_path_factory.mktemp(package))
+            command = [sys.executable, "-m", "pip", "install", "-q", "--no-cache-dir", "--target", known[package], package]
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                known[package] = ""
+        if not known[package]:
+            pytest.skip(f"this machine's package index has no {package}")
+        return known[package]
+
+    return install

@@ -19,11 +19,11 @@ _MADE = ("/bin", "/sbin", "/lib", "/lib64", "/etc/passwd", "/etc/group", "/etc/l
 _MADE_BY_JAVA = "/etc/ssl/certs/java/cacerts"
 
 
-def write_archive(file: Path, name: str, packages: tuple[str, ...] = ()) -> None:
-    """What `docker load` reads."""
+def write_archive(file: Path, name: str, packages: tuple[str, ...] = (), whole: dict[str, str] | None = None) -> None:
+    """What `docker load` reads; `whole` are places of this machine beside them -> where the image has them."""
     if shutil.which("dpkg-query") is None or not Path("/var/lib/dpkg/status").exists():
         pytest.skip("needs a Debian machine")
-    layer = _layer(_closure((*_ESSENTIAL, *packages)))
+    layer = _layer(_closure((*_ESSENTIAL, *packages)), whole or {})
     config: dict[str, object] = {
         "architecture": "amd64" if os.uname().machine == "x86_64" else "arm64",
         "os": "linux",
@@ -61,15 +61,17 @@ def _name(text: str) -> str:
     return text.strip().partition(" ")[0].partition(":")[0]
 
 
-def _layer(packages: list[str]) -> bytes:
+def _layer(packages: list[str], whole: dict[str, str]) -> bytes:
     listed = set(subprocess.run(["dpkg-query", "-L", *packages], capture_output=True, text=True, check=True).stdout.splitlines())
     # /bin and its like are links into /usr
     paths = {os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)) for path in listed if path.startswith("/")}
     paths |= {os.path.join(os.path.dirname(path), "__pycache__") for path in paths if path.endswith(".py")}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as layer:
+        for path, place in whole.items():
+            layer.add(path, place.lstrip("/"))
         for path in sorted({*paths, *_MADE, *([_MADE_BY_JAVA] if "ca-certificates-java" in packages else [])}):
-            if path != "/" and os.path.lexists(path) and not path.startswith(_LEFT_OUT):
+            if path != "/" and not path.startswith(tuple(whole)) and os.path.lexists(path) and not path.startswith(_LEFT_OUT):
                 layer.add(path, path.lstrip("/"), recursive=path.endswith("__pycache__"))
         _add(layer, "tmp", b"", tarfile.DIRTYPE, 0o1777)
         _add(layer, "var/lib/dpkg/status", _status(packages))

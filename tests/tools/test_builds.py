@@ -3,6 +3,7 @@ directory between the machines."""
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from tests import leaks
@@ -10,7 +11,7 @@ from tests.e2e.conftest import Builder
 from tests.tools import host_base
 from tests.tools.apt_repository import AptRepository
 from tests.tools.package_index import PackageIndex
-from tests.tools.test_real_tools import Maven
+from tests.tools.test_real_tools import Maven, Npm
 
 
 class Yard:
@@ -56,6 +57,17 @@ def base(tmp_path_factory):
 def maven_base(tmp_path_factory):
     file = tmp_path_factory.mktemp("base") / "base.tar"
     host_base.write_archive(file, "base", ("maven", "openjdk-17-jdk-headless"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def npm_base(tmp_path_factory):
+    npm = "/usr/lib/node_modules/npm"
+    if not Path(npm).exists():
+        pytest.skip("no npm on this machine")
+    file = tmp_path_factory.mktemp("base") / "base.tar"
+    # npm may be another than the package's
+    host_base.write_archive(file, "base", ("nodejs",), whole={npm: npm})
     return file
 
 
@@ -129,6 +141,59 @@ def test_pip_takes_what_other_machines_fetched_and_built(yard, index):
     assert index.counted() == ["beta-1.0-py3-none-any.whl"]
     yard.build("c", pip(index, "alpha", "beta", "gamma"))
     assert index.counted() == []
+
+
+def uv(index, *packages, offline=""):
+    """The program is in the context: what of Python it needs the base has."""
+    install = f"/bin/uv pip install -q --target /installed --index-url {index.simple} {offline} {' '.join(packages)}"
+    python = "UV_PYTHON=/usr/bin/python3 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy"
+    network = "--network=none" if offline else ""
+    return f"FROM base\nCOPY uv /bin/uv\nENV {python}\nRUN {network} --mount=type=cache,target=/root/.cache/uv {install}\n"
+
+
+@pytest.mark.internet
+def test_uv_takes_what_other_machines_fetched_and_built(yard, index, installed):
+    program = Path(installed("uv")) / "bin/uv"
+
+    def build(name, dockerfile):
+        yard.machine(name).write({"uv": program.read_bytes()})
+        (yard.machine(name).context / "uv").chmod(0o755)
+        return yard.build(name, dockerfile)
+
+    build("a", uv(index, "alpha", "gamma"))
+    assert sorted(set(index.counted())) == ["alpha-1.0-py3-none-any.whl", "gamma-3.0.tar.gz", "shared-1.0-py3-none-any.whl"]
+    build("b", uv(index, "beta"))
+    assert set(index.counted()) == {"beta-1.0-py3-none-any.whl"}
+    build("c", uv(index, "alpha", "beta", "gamma", offline="--offline"))
+    assert index.asked == []
+
+
+@pytest.mark.internet
+@pytest.mark.parametrize("yard", ["npm_base"], indirect=True)
+def test_npm_takes_what_other_machines_fetched_and_needs_no_network_for_it(yard):
+    def build(name, number, command, network="host"):
+        machine = yard.machine(name)
+        shutil.rmtree(machine.context)
+        Npm.project(machine.context, number)
+        if number in locks:
+            machine.write({"package-lock.json": locks[number]})
+        step = f"RUN --network={network} --mount=type=cache,target=/root/.npm {' '.join(command)}"
+        dockerfile = f"FROM base AS made\nWORKDIR /src\nCOPY . .\n{step}\nFROM scratch\nCOPY --from=made /src/package-lock.json /\n"
+        done = yard.build(name, dockerfile, "--ca-certs=host", "--output", f"type=local,dest={out}")
+        locks[number] = (out / "package-lock.json").read_bytes()
+        return set(Npm.fetched.findall(done.err)), done.metadata
+
+    locks, out = {}, yard.directory / "out"
+    first, _ = build("a", 0, Npm.online)
+    second, metadata = build("b", 1, Npm.online)
+    assert "ms-2.1.3.tgz" in first
+    assert second
+    assert not first & second, "B fetched again what A had fetched"
+    (used,) = [used for step in metadata["chandlery.build"]["steps"] for used in step.get("volumes", ())]
+    assert used["files_fetched"] > 0
+    assert used["files_added"] > 0
+    for number in range(2):
+        build("c", number, Npm.offline, network="none")
 
 
 MOVED = "-Dmaven.repo.local=/deps"

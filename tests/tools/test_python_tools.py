@@ -76,24 +76,6 @@ def _project(number):
     return f'[project]\nname = "one"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = {list(PROJECTS[number])!r}\n'
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory):
-    """A tool that this machine's package index has, installed once into a directory of its own: a PYTHONPATH, with programs in bin/."""
-    known = {}
-
-    def install(package) -> str:
-        if package not in known:
-            known[package] = str(tmp_path_factory.mktemp(package))
-            command = [sys.executable, "-m", "pip", "install", "-q", "--no-cache-dir", "--target", known[package], package]
-            if subprocess.run(command, capture_output=True, check=False).returncode:
-                known[package] = ""
-        if not known[package]:
-            pytest.skip(f"this machine's package index has no {package}")
-        return known[package]
-
-    return install
-
-
 @pytest.fixture
 def python_tool(name, installed):
     match name:
