@@ -145,6 +145,14 @@ class CacheImage(Script):
     refresh = "refresh"
 
 
+class CacheImageSplit(CacheImage):
+    name = "cache-split"
+    title = "(7) with (3), cache image and split layers"
+
+    def _settings(self, job: Job) -> dict[str, str]:
+        return super()._settings(job) | {"DOCKERFILE": "Dockerfile.split"}
+
+
 class FatBase(Script):
     """What is in the base was left in a cache volume by builds of (9), here of the same project."""
 
@@ -185,5 +193,6 @@ OURS: tuple[type[Script], ...] = (
     DirectoryOnShare,
     DependenciesImage,
     CacheImage,
+    CacheImageSplit,
     FatBase,
 )
