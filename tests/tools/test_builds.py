@@ -143,6 +143,11 @@ def test_pip_takes_what_other_machines_fetched_and_built(yard, index):
     assert index.counted() == []
 
 
+def test_the_summary_says_which_mount_a_step_lacks_that_filled_a_moved_cache(yard, index):
+    step = pip(index, "alpha").replace("--mount=type=cache,target=/root/.cache/pip", "PIP_CACHE_DIR=/moved")
+    assert "MB that this step downloaded into /moved are in its layer; --mount=type=cache,target=/moved keeps" in yard.build("a", step).err
+
+
 def uv(index, *packages, offline=""):
     """The program is in the context: what of Python it needs the base has."""
     install = f"/bin/uv pip install -q --target /installed --index-url {index.simple} {offline} {' '.join(packages)}"
