@@ -1,14 +1,17 @@
 """Hosts that take connections and say nothing: what all clients of one build spend on one of them is bounded, and slow ones that live are kept."""
 
 import contextlib
+import os
 import socket
 import threading
+import warnings
 
 import pytest
 from tests.fakes.registry import FakeRegistry
 
 from chandlery.errors import Unavailable
 from chandlery.oci.reference import parse
+from chandlery.registry import tls
 from chandlery.registry.auth import Request
 from chandlery.registry.client import RegistryClient
 from chandlery.registry.contacts import Contacts
@@ -170,3 +173,17 @@ def test_requests_to_a_host_that_never_answered_share_their_time():
     assert contacts.left_s("a", 4.5) is None
     contacts.refused("b")
     assert contacts.left_s("b", 4.5) == 4.5
+
+
+def test_a_peer_that_is_gone_before_the_handshake_leaves_no_socket_open():
+    """Seen in one of a hundred connections: the kernel tells of the reset before the handshake has begun."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        context = tls.context(RegistrySettings(certs_d=()), "127.0.0.1")
+        with socket.create_connection(server.getsockname()) as plain:
+            made = context.wrap_socket(plain, server_hostname="127.0.0.1", do_handshake_on_connect=False)
+        descriptor = made.fileno()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            del made
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)

@@ -25,7 +25,14 @@ def context(settings: RegistrySettings, host: str) -> "ssl.SSLContext":
     """The context for connections to a host. An insecure or loopback one may show any certificate, unless certs.d says by whom it must be signed."""
     import ssl
 
+    class Socket(ssl.SSLSocket):
+        """One whose peer was gone before the handshake is closed by nobody: urllib3 never gets it."""
+
+        def __del__(self) -> None:
+            self.close()
+
     made = ssl.create_default_context(cafile=settings.ca_file or None)
+    made.sslsocket_class = Socket
     is_pinned = False
     for directory in certs_directories(settings, host):
         for name in sorted(os.listdir(directory)):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 STREAM_PIECE_BYTES = 8 * 1024 * 1024
+WHOLE_BYTES = 1024 * 1024
+"""What isn't larger than this is sent when all of it is there, by one request less."""
 KEPT_BYTES = 2 * STREAM_PIECE_BYTES
 """More than what sockets on the way hold: what was sent and may have to be sent again."""
 # what a registry answers that doesn't take a body of unknown length, or not at this place
@@ -40,7 +42,7 @@ def stream(
     on_bytes: "Callable[[int], None]",
     digest_at_end: "Callable[[], Digest] | None" = None,
 ) -> tuple[Digest, int]:
-    """Send a stream; its digest and size. What fits into one piece is sent whole. A failure cancels the upload.
+    """Send a stream; its digest and size. A small one is sent whole. A failure cancels the upload.
 
     `digest_at_end` is asked once `chunks` has ended, by who hashes them anyway; else they are hashed here.
     """
@@ -51,7 +53,7 @@ def stream(
         digest_at_end = lambda: from_hex(hasher.hexdigest())  # noqa: E731
     sending = _Sending(client, chunks, on_bytes)
     try:
-        start = sending.read_ahead(STREAM_PIECE_BYTES)
+        start = sending.read_ahead(min(WHOLE_BYTES, STREAM_PIECE_BYTES))
         if start is not None:
             digest = digest_at_end()
             whole(client, reference, Descriptor("", digest, len(start)), lambda: BytesIO(start), begun, on_bytes)
