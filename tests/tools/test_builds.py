@@ -2,7 +2,9 @@
 directory between the machines."""
 
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.e2e.conftest import Builder
 from tests.tools import host_base
 from tests.tools.apt_repository import AptRepository
 from tests.tools.package_index import PackageIndex
-from tests.tools.test_real_tools import Maven, Npm
+from tests.tools.test_real_tools import Go, Maven, Npm
 
 
 class Yard:
@@ -68,6 +70,21 @@ def npm_base(tmp_path_factory):
     file = tmp_path_factory.mktemp("base") / "base.tar"
     # npm may be another than the package's
     host_base.write_archive(file, "base", ("nodejs",), whole={npm: npm})
+    return file
+
+
+def go_env(name) -> str:
+    return subprocess.run(["go", "env", name], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def go_base(tmp_path_factory):
+    """Without what compiles."""
+    if shutil.which("go") is None:
+        pytest.skip("no go on this machine")
+    file = tmp_path_factory.mktemp("base") / "base.tar"
+    places = [f"{go_env('GOROOT')}/{name}" for name in ("bin/go", "go.env", "VERSION")]
+    host_base.write_archive(file, "base", whole={place: place for place in places if Path(place).exists()})
     return file
 
 
@@ -199,6 +216,27 @@ def test_npm_takes_what_other_machines_fetched_and_needs_no_network_for_it(yard)
     assert used["files_added"] > 0
     for number in range(2):
         build("c", number, Npm.offline, network="none")
+
+
+@pytest.mark.internet
+@pytest.mark.parametrize("yard", ["go_base"], indirect=True)
+def test_go_takes_what_other_machines_fetched_and_needs_no_network_for_it(yard):
+    fetched = re.compile(r"# get \S+/([^/\s]+/@v/\S+\.zip): 200")
+    asked = {name: go_env(name) for name in ("GOPROXY", "GOROOT")}
+    env = f"GOROOT={asked['GOROOT']} GOFLAGS=-mod=mod GONOSUMDB=* GOTOOLCHAIN=local"
+
+    def build(name, number, proxy, network="host"):
+        machine = yard.machine(name)
+        shutil.rmtree(machine.context)
+        Go.project(machine.context, number)
+        step = f"RUN --network={network} --mount=type=cache,target=/root/go/pkg/mod GOPROXY={proxy} {asked['GOROOT']}/bin/go mod download -x"
+        return set(fetched.findall(yard.build(name, f"FROM base\nENV {env}\nWORKDIR /src\nCOPY . .\n{step}\n", "--ca-certs=host").err))
+
+    first = build("a", 0, asked["GOPROXY"])
+    assert "quote/@v/v1.5.2.zip" in first
+    assert build("b", 1, asked["GOPROXY"]) == {"uuid/@v/v1.6.0.zip"}
+    for number in range(2):
+        build("c", number, "off", network="none")
 
 
 MOVED = "-Dmaven.repo.local=/deps"
