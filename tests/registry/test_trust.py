@@ -81,6 +81,15 @@ def encoded(manifest: dict) -> Manifest:
     return Manifest(types.OCI_MANIFEST, config, (), json.dumps(manifest).encode())
 
 
+def plant(fake: FakeRegistry, eve, at: Reference, theirs: str, mine: str) -> None:
+    """Put main's entry under a tag, poisoned, into her repository under another; her own layers may be of another second than main's."""
+    manifest, data, blob = poisoned(fake, theirs)
+    eve.upload_blob(at, blob, lambda: BytesIO(data))
+    for layer in (manifest["config"], *manifest["layers"][:-1]):
+        eve.begin_upload(at, mount=(Digest(layer["digest"]), MAIN_REPOSITORY))
+    eve.put_manifest(at, mine, encoded(manifest))
+
+
 def test_nothing_of_main_s_can_be_written_and_its_next_image_is_the_same(fake, farm, as_main, eve):
     first = as_main("one")
     assert first.cache.steps_published == STEPS
@@ -104,11 +113,7 @@ def test_what_she_puts_into_her_own_scope_is_read_by_nobody_else(fake, farm, as_
     first = as_main("one")
     at = Reference(fake.host, EVES_REPOSITORY)
     for tag in fake.tags(MAIN_REPOSITORY):
-        manifest, data, blob = poisoned(fake, tag)
-        eve.upload_blob(at, blob, lambda data=data: BytesIO(data))
-        for layer in (manifest["config"], *manifest["layers"][:-1]):
-            eve.begin_upload(at, mount=(Digest(layer["digest"]), MAIN_REPOSITORY))
-        eve.put_manifest(at, tag, encoded(manifest))
+        plant(fake, eve, at, tag, tag)
     second = as_main("two")
     assert (farm.hits(), second.config_digest, farm.warnings) == (["cached"] * STEPS, first.config_digest, [])
 
@@ -120,9 +125,7 @@ def test_entry_that_she_copies_out_of_her_scope_by_name_is_refused(fake, farm, a
     at = Reference(fake.host, EVES_REPOSITORY)
     tags = dict(zip(sorted(fake.tags(EVES_REPOSITORY)), sorted(fake.tags(MAIN_REPOSITORY)), strict=False))
     for mine, theirs in tags.items():
-        manifest, data, blob = poisoned(fake, theirs)
-        eve.upload_blob(at, blob, lambda data=data: BytesIO(data))
-        eve.put_manifest(at, mine, encoded(manifest))
+        plant(fake, eve, at, theirs, mine)
     result = farm.build("victim", scope=EVE, environment=credentials("eve"), tags=("app:1",), cache_fork_from=(MAIN,))
     assert result.config_digest == first.config_digest
 
