@@ -53,11 +53,8 @@ class RegistryInventory:
         self._notes = [note for note in _at_once(self._note, [at for at in every if use_notes.is_note(at.tag)]) if note is not None]
         uses = use_notes.last_uses(self._notes)
         tagged = [at for at in every if _is_step(at.tag)]
-        found = [_used_at(held, uses) for held in self._entries_at(tagged)]
+        found = [_used_at(held, uses) for held in _at_once(self._held, tagged) if held is not None]
         return [held for held in found if not self._scope or (held.entry is not None and held.entry.scope == self._scope)]
-
-    def _entries_at(self, tagged: list[Reference]) -> list[Held]:
-        return [held for held in _at_once(self._held, tagged) if held is not None]
 
     def delete(self, held: Held) -> bool:
         return self._delete(held.place)

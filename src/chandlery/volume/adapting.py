@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # an index is small; a larger file of such a name is something else
 _LARGEST_INDEX = 16 << 20
-_PIECE_BYTES = 1 << 20
 
 
 @value
@@ -133,6 +132,8 @@ def units(entries: "Iterable[Entry]") -> dict[str, list[Entry]]:
 
 def _written_the_same(tree: str, entries: tuple[Entry, ...], layers: tuple[str, ...]) -> set[str]:
     """The files that the step found as they are, but for an earlier time that does as well: the volume keeps that. A later one could hide a change upstream."""
+    import filecmp
+
     paths = set()
     for entry in entries if layers else ():
         if entry.type is not EntryType.FILE or not known.ignores_time(entry.path) or not (source := nodes.lookup(layers, entry.path)):
@@ -140,17 +141,9 @@ def _written_the_same(tree: str, entries: tuple[Entry, ...], layers: tuple[str, 
         found = os.lstat(source)
         before = nodes.read_entry(source, entry.path, found, entry.version, nodes.attributes(source))
         is_same = before.mtime_ns <= entry.mtime_ns and replace(before, mtime_ns=entry.mtime_ns) == entry
-        if is_same and _is_same_content(source, f"{tree}/{entry.path}"):
+        if is_same and filecmp.cmp(source, f"{tree}/{entry.path}", shallow=False):
             paths.add(entry.path)
     return paths
-
-
-def _is_same_content(one: str, other: str) -> bool:
-    with open(one, "rb") as left, open(other, "rb") as right:
-        while (piece := left.read(_PIECE_BYTES)) == right.read(_PIECE_BYTES):
-            if not piece:
-                return True
-    return False
 
 
 def _with_rest_of_units(tree: str, entries: tuple[Entry, ...], changed: dict[str, list[Entry]], files: StepFiles, layers: tuple[str, ...]) -> tuple[Entry, ...]:

@@ -42,7 +42,8 @@ class AtHand:
         """Whether `put` has anything to try."""
         if entry in self._earlier:
             return True
-        return entry.size >= SMALLEST_BYTES and (bool(self._linked is not None and self._objects.find(entry)) or any(True for _ in self._sources(entry)))
+        # an object that could be linked is among those with the content
+        return entry.size >= SMALLEST_BYTES and any(True for _ in self._sources(entry))
 
     def put(self, tree: FetchedTree, entry: Entry) -> bool:
         """Make a file of the tree from what is here; False if there is nothing of that content."""

@@ -17,7 +17,7 @@ from chandlery.volume.table_check import is_count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from chandlery.volume.pack import PackRef
@@ -129,17 +129,9 @@ class BundleReader:
 
     def _fetch(self) -> bool:
         try:
-            stream = self._remote.open_blob(self.bundle.digest, self.bundle.size_bytes, self._span.start, self._span.size_bytes)
-            try:
-                before, left = self._span.start - stream.start, self._span.size_bytes
-                with open(self._scratch, "wb") as file:
-                    # all of it, where ranges are ignored
-                    while before:
-                        before -= len(stream.read(min(before, _PIECE_BYTES)))
-                    while left:
-                        left -= file.write(stream.read(min(left, _PIECE_BYTES)))
-            finally:
-                stream.close()
+            with open(self._scratch, "wb") as file:
+                for piece in _read(self._remote, self.bundle.digest, self.bundle.size_bytes, self._span.start, self._span.size_bytes):
+                    file.write(piece)
         except (NotFound, LyingRegistry):
             self.is_broken = True
             return False
@@ -217,11 +209,19 @@ def _tables(remote: "VolumeRemote", unit: "PackRef | tuple[Bundle, Span]", at_ha
         return ((sha256, reader.table(sha256)) for sha256, _, _ in unit[1].wanted)
     if unit.table_sha256 in at_hand:
         return ((unit.table_sha256, at_hand[unit.table_sha256]),)
-    stream = remote.open_blob(unit.digest, unit.size_bytes, unit.table_at, unit.table_bytes)
+    return ((unit.table_sha256, b"".join(_read(remote, unit.digest, unit.size_bytes, unit.table_at, unit.table_bytes))),)
+
+
+def _read(remote: "VolumeRemote", digest: Digest, blob_bytes: int, start: int, size_bytes: int) -> "Iterator[bytes]":
+    """Part of a blob, in pieces; what is before it comes, too, where ranges are ignored."""
+    stream = remote.open_blob(digest, blob_bytes, start, size_bytes)
     try:
-        before = unit.table_at - stream.start
+        before = start - stream.start
         while before:
             before -= len(stream.read(min(before, _PIECE_BYTES)))
-        return ((unit.table_sha256, stream.read(unit.table_bytes)),)
+        while size_bytes:
+            piece = stream.read(min(size_bytes, _PIECE_BYTES))
+            size_bytes -= len(piece)
+            yield piece
     finally:
         stream.close()

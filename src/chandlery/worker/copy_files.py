@@ -156,7 +156,7 @@ class Copier:
                     known = {}
             for entry in group.entries:
                 name = group.name or entry.name
-                if name in known and known[name] == self.line(entry) and self._link(name, before, target):
+                if name in known and known[name] == self.line(entry) and self._link(name, before, name, target):
                     continue
                 if self.options.layers and self._link_from_layer(group, entry, name, target):
                     continue
@@ -179,9 +179,9 @@ class Copier:
         return with_mode(entry.mode, self.options.mode)
 
     @staticmethod
-    def _link(name: str, before: int, target: int) -> bool:
+    def _link(old: str, before: int, name: str, target: int) -> bool:
         try:
-            os.link(name, name, src_dir_fd=before, dst_dir_fd=target, follow_symlinks=False)
+            os.link(old, name, src_dir_fd=before, dst_dir_fd=target, follow_symlinks=False)
         except OSError as error:
             if error.errno in _CANT_LINK:
                 return False
@@ -205,13 +205,7 @@ class Copier:
                 is_the_same = _looks_alike(os.fstat(file), entry) and not xattr.names(file)
             finally:
                 os.close(file)
-            if is_the_same:
-                os.link(entry.name, name, src_dir_fd=parent, dst_dir_fd=target, follow_symlinks=False)
-            return is_the_same
-        except OSError as error:
-            if error.errno in _CANT_LINK:
-                return False
-            raise
+            return is_the_same and self._link(entry.name, parent, name, target)
         finally:
             os.close(parent)
 

@@ -8,8 +8,8 @@ import os
 import stat as modes
 
 from chandlery.linux import xattr
+from chandlery.linux.paths import DIRECTORY_NOFOLLOW
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HIDING = frozenset([f"{prefix}{name}" for prefix in xattr.OVERLAY_PREFIXES for name in ("opaque", "redirect")])
 
 
@@ -36,10 +36,10 @@ def open_parent(layers: tuple[str, ...], directory: str, name: str) -> int:
 def _look(layer: str, directory: str) -> tuple[int, bool]:
     """A layer's directory, -1 where it has none; and whether what is below the layer is hidden or elsewhere."""
     hides = False
-    at = os.open(layer, _DIRECTORY)
+    at = os.open(layer, DIRECTORY_NOFOLLOW)
     for part in directory.split("/") if directory else ():
         try:
-            below = os.open(part, _DIRECTORY, dir_fd=at)
+            below = os.open(part, DIRECTORY_NOFOLLOW, dir_fd=at)
         except FileNotFoundError:
             return -1, hides
         except OSError:
